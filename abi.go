@@ -1,0 +1,57 @@
+package libaio
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// What Go and C share: the layouts here are checked against the C header when
+// libaio.go is compiled.
+
+const (
+	iocbSize  = 64
+	ptrSize   = unsafe.Sizeof(uintptr(0))
+	iovecSize = 2 * int(ptrSize)
+)
+
+// request is one operation on its way to the kernel: struct golibaio_request.
+type request struct {
+	buf     uint64
+	nbytes  uint64
+	offset  int64
+	fd      int32
+	rwFlags int32
+	slot    uint32
+	opcode  uint16
+	reqprio int16
+	hasPrio uint32
+	events  uint32
+}
+
+// event is one completion as the kernel writes it: struct io_event. The kernel
+// writes 64 bits in every field, whatever the word size.
+type event struct {
+	data uint64
+	obj  uint64
+	res  int64
+	res2 int64
+}
+
+// sent says what became of a batch: n were accepted, from the front; errno is
+// why the next one was not.
+type sent struct {
+	n     int
+	calls int
+	errno syscall.Errno
+}
+
+// The opcodes, from the kernel's include/uapi/linux/aio_abi.h.
+const (
+	opPread   = 0
+	opPwrite  = 1
+	opFsync   = 2
+	opFdsync  = 3
+	opPoll    = 5
+	opPreadv  = 7
+	opPwritev = 8
+)

@@ -1,0 +1,211 @@
+package libaio
+
+import (
+	"fmt"
+	"math/bits"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Buffer is aligned C memory for direct I/O. The garbage collector neither
+// scans nor moves nor frees it: what Alloc gave must go back through Free, or
+// Release, exactly once, and what a Pool gave through Put, or Release.
+//
+// While an operation on the Buffer is in flight the memory belongs to the
+// kernel: its bytes must be neither read (during a read) nor changed, and Free
+// and Put refuse it with ErrInFlight. Several operations may be in flight on
+// one Buffer, such as the same page written to two files.
+//
+// The methods are safe for any number of goroutines; the bytes are not
+// guarded.
+type Buffer struct {
+	mem  unsafe.Pointer // C memory
+	size int
+	root *Buffer // the Buffer that owns the memory; itself but for a view
+	pool *Pool   // where the memory goes back to; nil: to C
+
+	// Of the root only: the number of operations in flight, and above it
+	// the flags. One atomic, so that pinning costs one instruction.
+	state atomic.Int64
+}
+
+const (
+	stateFreed     = 1 << 40 // back in C or in the Pool
+	stateReleasing = 1 << 41 // goes back when the last operation completes
+	stateFlags     = stateFreed | stateReleasing
+)
+
+var liveBuffers, liveBytes atomic.Int64
+
+// MemoryStats counts the memory that this package has from C for Buffers, idle
+// Buffers in Pools included.
+type MemoryStats struct {
+	Buffers int64 // blocks
+	Bytes   int64 // their sizes
+}
+
+// Memory returns what is allocated now. Safe for any number of goroutines.
+func Memory() MemoryStats {
+	return MemoryStats{Buffers: liveBuffers.Load(), Bytes: liveBytes.Load()}
+}
+
+// Alloc returns a Buffer of size bytes, zeroed, whose address is a multiple of
+// align. The size must be at least 1 and align a power of two no less than the
+// size of a pointer. The caller owns it and must Free it. ENOMEM where the
+// system has no such memory. Stands for posix_memalign.
+func Alloc(size, align int) (*Buffer, error) {
+	if err := checkBlock(size, align); err != nil {
+		return nil, err
+	}
+	p, errno := sysAlloc(align, size)
+	if errno != 0 {
+		return nil, &Error{
+			Op: "alloc", Err: errno,
+			Detail: fmt.Sprintf("no memory for %d bytes aligned to %d", size, align),
+		}
+	}
+	clear(unsafe.Slice((*byte)(p), size))
+	liveBuffers.Add(1)
+	liveBytes.Add(int64(size))
+	b := &Buffer{mem: p, size: size}
+	b.root = b
+	return b, nil
+}
+
+func checkBlock(size, align int) error {
+	switch {
+	case size < 1:
+		return invalidf("alloc", "size %d: must be at least 1 byte", size)
+	case align < int(ptrSize) || bits.OnesCount(uint(align)) != 1:
+		return invalidf("alloc", "alignment %d: must be a power of two, at least %d", align, ptrSize)
+	}
+	return nil
+}
+
+// Bytes is the memory of b, or nil if it was freed. The slice must not be used
+// after Free, nor touched while an operation on b is in flight.
+func (b *Buffer) Bytes() []byte {
+	if b == nil || b.root.state.Load()&stateFlags != 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(b.mem), b.size)
+}
+
+// Len is the number of bytes, also after Free.
+func (b *Buffer) Len() int { return b.size }
+
+// InFlight says whether the kernel holds the memory at this moment.
+func (b *Buffer) InFlight() bool { return b.root.state.Load()&^stateFlags != 0 }
+
+// Slice returns a view of n bytes, at least 1, from off on. A view shares the
+// state of its parent: an operation on one is in flight for both. Only the
+// parent can be freed, and a view is freed with it.
+func (b *Buffer) Slice(off, n int) (*Buffer, error) {
+	if off < 0 || n < 1 || off > b.size-n {
+		return nil, invalidf("slice", "%d bytes from %d on: must be at least 1 byte within the %d of the buffer", n, off, b.size)
+	}
+	if b.root.state.Load()&stateFlags != 0 {
+		return nil, &Error{Op: "slice", Err: ErrFreed}
+	}
+	return &Buffer{mem: unsafe.Add(b.mem, off), size: n, root: b.root}, nil
+}
+
+// Free gives the memory back to C. It fails, and changes nothing, with
+// ErrInFlight while the kernel holds the memory, with ErrFreed if it was freed
+// before, and with ErrInvalid for a view and for a Buffer of a Pool. Stands
+// for free.
+func (b *Buffer) Free() error {
+	switch {
+	case b == nil:
+		return invalidf("free", "the Buffer is nil")
+	case b.root != b:
+		return invalidf("free", "a view made by Slice: free the Buffer it was made from")
+	case b.pool != nil:
+		return invalidf("free", "the Buffer belongs to a Pool: Put it back")
+	}
+	if err := b.retire("free"); err != nil {
+		return err
+	}
+	b.giveBack()
+	return nil
+}
+
+// Release gives the memory back to where it came from, C or the Pool: at once,
+// or when the last operation in flight on it has completed. It is what to call
+// after [Queue.Do] was cancelled, when it is not known whether the kernel is
+// done. It fails with ErrFreed if the memory was given back before, and with
+// ErrInvalid for a view.
+func (b *Buffer) Release() error {
+	if b == nil || b.root != b {
+		return invalidf("release", "nil or a view made by Slice: release the Buffer it was made from")
+	}
+	for {
+		s := b.state.Load()
+		switch {
+		case s&stateFlags != 0:
+			return &Error{Op: "release", Err: ErrFreed}
+		case s == 0:
+			if b.state.CompareAndSwap(0, stateFreed) {
+				b.giveBack()
+				return nil
+			}
+		case b.state.CompareAndSwap(s, s|stateReleasing):
+			return nil
+		}
+	}
+}
+
+// retire marks an idle Buffer as given back, or says why it may not be.
+func (b *Buffer) retire(op string) error {
+	for {
+		s := b.state.Load()
+		switch {
+		case s&stateFlags != 0:
+			return &Error{Op: op, Err: ErrFreed}
+		case s != 0:
+			return &Error{
+				Op: op, Err: ErrInFlight,
+				Detail: fmt.Sprintf("%d operations on the buffer have not completed: wait for them, or use Release", s),
+			}
+		case b.state.CompareAndSwap(0, stateFreed):
+			return nil
+		}
+	}
+}
+
+// giveBack returns retired memory. The caller has set stateFreed, and was the
+// only one that could.
+func (b *Buffer) giveBack() {
+	if b.pool != nil {
+		b.pool.put(b)
+		return
+	}
+	b.free()
+}
+
+func (b *Buffer) free() {
+	liveBuffers.Add(-1)
+	liveBytes.Add(-int64(b.size))
+	sysFree(b.mem)
+}
+
+// pin counts an operation in flight; false if the memory was given back.
+func (b *Buffer) pin() bool {
+	if b.root.state.Add(1)&stateFlags == 0 {
+		return true
+	}
+	b.unpin()
+	return false
+}
+
+// unpin ends what pin began. The last one after a Release gives the memory
+// back; a pin that came too late passes here too, so the state decides once.
+func (b *Buffer) unpin() {
+	r := b.root
+	if r.state.Add(-1) == stateReleasing && r.state.CompareAndSwap(stateReleasing, stateFreed) {
+		r.giveBack()
+	}
+}
+
+// address is where the memory is, as the kernel wants it.
+func (b *Buffer) address() uintptr { return uintptr(b.mem) }

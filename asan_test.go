@@ -1,0 +1,5 @@
+//go:build asan
+
+package libaio
+
+const underASan = true

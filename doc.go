@@ -1,0 +1,58 @@
+// Package libaio does asynchronous direct I/O on Linux: kernel AIO, through
+// the system library libaio, with a Go channel for the completions.
+//
+// It is for storage engines and whoever else keeps many direct reads and
+// writes in flight at once, without a goroutine and an OS thread for each. The
+// parts, from the top:
+//
+//   - [Queue] is a bounded queue around one kernel AIO context. [Queue.Submit]
+//     gives it operations, [Queue.Completions] is the channel on which they
+//     come back, and [Queue.Do] runs one operation and waits for it.
+//   - [Op] is an operation: [Pread], [Pwrite], [Fsync], [Fdsync], [Poll].
+//   - [File] is a file opened for direct I/O.
+//   - [Buffer] is aligned C memory, from [Alloc] or a [Pool].
+//   - [Context] and [IOCB] are libaio as it is, for code ported from C.
+//
+// # Lifetimes
+//
+// A Buffer is C memory: the garbage collector does not free it. Free it, or
+// put it back into its Pool, exactly once.
+//
+// From the moment that Submit, TrySubmit or Do is called until the completion
+// is received, the Buffer belongs to the kernel. Do not read it during a read,
+// do not change it at all; Free and Put refuse it with [ErrInFlight]. The
+// completion gives it back, after a success and after a failure alike.
+//
+// A File may be closed at any time: what was submitted before still runs on
+// it. A descriptor given with [BorrowFD] must stay open until its operations
+// have completed.
+//
+// A Queue must be closed, or its AIO context, its eventfd, its goroutine and
+// its C memory stay. Close waits for what is in flight; the channel still has
+// the completions afterwards.
+//
+// # Hazards
+//
+// A slice from [Buffer.Bytes] is not guarded: using it after Free, or while
+// the kernel writes to it, is what it would be in C. The race detector does
+// not see the kernel, nor C memory; go test -asan sees the latter.
+//
+// io_submit can block. The kernel does buffered I/O inside it, and so it does
+// what a write that extends a file needs before the device sees it. Open files
+// for direct I/O, and write to space that was allocated before.
+//
+// A completion says that the data is where the operation was asked to bring
+// it, and no more: a write is durable after an Fsync or Fdsync that was
+// submitted behind its completion, or with a [Durability] of its own.
+//
+// Cancelling a context.Context ends a wait, not the I/O: the kernel has no way
+// to take back a disk operation.
+//
+// # When not to use it
+//
+// Not for buffered files, which io_submit reads and writes synchronously; not
+// for sockets, where Go's own poller is better; not where io_uring is allowed
+// and every last operation per core counts. It is right where many direct
+// operations have to be in flight and io_uring is not to be had, as under the
+// default seccomp profiles of Docker and containerd.
+package libaio

@@ -1,0 +1,82 @@
+package libaio
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// What errors.Is answers and what the message says is part of the API.
+func TestErrorPromises(t *testing.T) {
+	op := Op{kind: KindPread, file: &File{name: "/data/x"}, buf: &Buffer{size: 4096}, offset: 8192}
+	all := []error{
+		ErrClosed, ErrQueueFull, ErrInFlight, ErrFreed, ErrMisaligned, ErrInvalid, ErrNoDirectIO,
+		os.ErrClosed, os.ErrInvalid, context.Canceled, errors.ErrUnsupported,
+		syscall.EAGAIN, syscall.EBUSY, syscall.EFAULT, syscall.EINVAL, syscall.EIO, syscall.EOPNOTSUPP,
+	}
+	for _, c := range []struct {
+		err  error
+		is   []error
+		says string
+	}{
+		{
+			op.failure(syscall.EIO, ""),
+			[]error{syscall.EIO},
+			"libaio: pread /data/x (4096 bytes at offset 8192): input/output error",
+		},
+		{
+			op.failure(syscall.EOPNOTSUPP, ""),
+			[]error{syscall.EOPNOTSUPP, errors.ErrUnsupported},
+			"libaio: pread /data/x (4096 bytes at offset 8192): operation not supported",
+		},
+		{
+			op.misaligned("offset", 8193, 512),
+			[]error{ErrMisaligned, syscall.EINVAL},
+			"libaio: pread /data/x (4096 bytes at offset 8192): misaligned: offset 8193 is not a multiple of 512, which direct I/O on this file demands",
+		},
+		{
+			op.abandonError(context.Canceled),
+			[]error{context.Canceled, ErrInFlight, syscall.EBUSY},
+			"libaio: pread /data/x (4096 bytes at offset 8192): context canceled: the operation is still in flight: give the Buffer back with Release",
+		},
+		{
+			op.waitError(ErrClosed),
+			[]error{ErrClosed, os.ErrClosed},
+			"libaio: pread /data/x (4096 bytes at offset 8192): file already closed: the queue is closed",
+		},
+		{
+			op.waitError(context.Canceled),
+			[]error{context.Canceled},
+			"libaio: pread /data/x (4096 bytes at offset 8192): context canceled: the operation was not submitted",
+		},
+		{
+			invalidf("alloc", "size %d", 0),
+			[]error{ErrInvalid, os.ErrInvalid, syscall.EINVAL},
+			"libaio: alloc: invalid argument: size 0",
+		},
+		{
+			openError("/x", &os.PathError{Op: "open", Path: "/x", Err: syscall.EINVAL}),
+			[]error{ErrNoDirectIO, errors.ErrUnsupported, syscall.EINVAL},
+			"libaio: open /x: invalid argument: the file system refused O_DIRECT: it has no direct I/O",
+		},
+		{ErrQueueFull, []error{ErrQueueFull, syscall.EAGAIN}, "queue full"},
+		{ErrFreed, []error{ErrFreed, syscall.EFAULT}, "buffer already freed"},
+	} {
+		assert.Equal(t, c.says, c.err.Error())
+		for _, target := range all {
+			want := false
+			for _, is := range c.is {
+				want = want || target == is
+			}
+			assert.Equal(t, want, errors.Is(c.err, target), "errors.Is(%q, %q)", c.err, target)
+		}
+		var errno syscall.Errno
+		if errors.As(c.err, &errno) {
+			assert.ErrorIs(t, c.err, errno)
+		}
+	}
+}

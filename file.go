@@ -1,0 +1,181 @@
+package libaio
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// File is what operations work on. OpenFile, Open and Create make one that
+// does direct I/O; BorrowFD makes one from any descriptor.
+//
+// A File stays open for every operation that was submitted before Close, so a
+// descriptor that is closed and used again can never receive I/O that was
+// meant for the File. Its methods are safe for any number of goroutines.
+type File struct {
+	name  string
+	fd    int
+	os    *os.File // nil for a borrowed descriptor
+	align Alignment
+
+	// The operations between Submit and io_submit, and the flags. The kernel
+	// takes its own reference in io_submit.
+	state atomic.Int64
+}
+
+const (
+	fileClosed = 1 << 40 // no new operations
+	fileDone   = 1 << 41 // the descriptor is closed
+)
+
+// Alignment is what direct I/O on a file demands, in bytes. The zero value
+// means that it is not known, or that there is no demand.
+type Alignment struct {
+	Memory int // of the address of the memory
+	Offset int // of the offset in the file, and of the length
+}
+
+// Known says whether the demand is known. Where it is not, the kernel judges,
+// with EINVAL.
+func (a Alignment) Known() bool { return a.Memory > 0 && a.Offset > 0 }
+
+// Open opens a file for reading with direct I/O. See OpenFile.
+func Open(name string) (*File, error) { return OpenFile(name, os.O_RDONLY, 0) }
+
+// Create makes a file, or empties it, for reading and writing with direct I/O
+// and mode 0666 before umask. See OpenFile.
+func Create(name string) (*File, error) {
+	return OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o666)
+}
+
+// OpenFile opens a file as [os.OpenFile] does, with O_DIRECT added, and asks
+// the kernel for the alignment that it demands (statx with STATX_DIOALIGN,
+// Linux 6.1). Close it when done.
+//
+// ErrNoDirectIO where the file system has none, or where it accepts O_DIRECT
+// and then buffers all the same (ext4 with data=journal); an empty file that
+// os.O_CREATE has made by then stays. Otherwise the errors of open(2), which
+// answer to [os.ErrNotExist], [os.ErrPermission] and so on.
+func OpenFile(name string, flag int, perm os.FileMode) (*File, error) {
+	f, err := os.OpenFile(name, flag|unix.O_DIRECT, perm)
+	if err != nil {
+		return nil, openError(name, err)
+	}
+	fd := int(f.Fd())
+	align, direct := alignmentOf(fd)
+	if !direct {
+		f.Close()
+		return nil, &Error{
+			Op: "open", File: name, Err: ErrNoDirectIO,
+			Detail: "statx says that this file has no direct I/O, though open accepts O_DIRECT",
+		}
+	}
+	return &File{name: name, fd: fd, os: f, align: align}, nil
+}
+
+func openError(name string, err error) error {
+	e := &Error{Op: "open", File: name, Err: err}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		e.Err = errno
+	}
+	// open(2) has a second EINVAL, for bad flags, which Go's os never passes.
+	if errno == syscall.EINVAL {
+		e.also = ErrNoDirectIO
+		e.Detail = "the file system refused O_DIRECT: it has no direct I/O"
+	}
+	return e
+}
+
+// BorrowFD makes a File of an open descriptor that stays the caller's: it must
+// stay open until the operations on it have completed, and Close does not
+// close it. A descriptor that its owner closes and opens anew in between may
+// receive I/O that was meant for the old one. The name is for error messages;
+// "" stands for the number. A descriptor that is not open fails the operation
+// with EBADF.
+func BorrowFD(fd int, name string) *File {
+	if name == "" {
+		name = fmt.Sprintf("fd %d", fd)
+	}
+	f := &File{name: name, fd: fd}
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_DIRECT != 0 {
+		f.align, _ = alignmentOf(fd)
+	}
+	return f
+}
+
+// alignmentOf asks statx: the zero Alignment where the kernel does not say, and
+// direct is false where it says that there is no direct I/O.
+func alignmentOf(fd int) (a Alignment, direct bool) {
+	var st unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &st)
+	if err != nil || st.Mask&unix.STATX_DIOALIGN == 0 {
+		return Alignment{}, true
+	}
+	a = Alignment{Memory: int(st.Dio_mem_align), Offset: int(st.Dio_offset_align)}
+	return a, a.Known()
+}
+
+// Name is the name as it was given to OpenFile or BorrowFD.
+func (f *File) Name() string { return f.name }
+
+// FD is the descriptor. It is valid until Close.
+func (f *File) FD() int { return f.fd }
+
+// Alignment is what direct I/O on this file demands.
+func (f *File) Alignment() Alignment { return f.align }
+
+// Stat is the state of the file, as [os.File.Stat]; ErrInvalid for a borrowed
+// descriptor.
+func (f *File) Stat() (os.FileInfo, error) {
+	if f.os == nil {
+		return nil, &Error{Op: "stat", File: f.name, Err: ErrInvalid, Detail: "a borrowed descriptor: ask its owner"}
+	}
+	return f.os.Stat()
+}
+
+// Close closes the file. Operations that were submitted before complete; later
+// ones fail with ErrClosed. Where a Submit is under way at that moment the
+// descriptor is closed right after it. A second Close does nothing.
+func (f *File) Close() error {
+	for {
+		s := f.state.Load()
+		if s&fileClosed != 0 {
+			return nil
+		}
+		switch {
+		case s == 0 && f.state.CompareAndSwap(0, fileClosed|fileDone):
+			return f.closeFD()
+		case s != 0 && f.state.CompareAndSwap(s, s|fileClosed):
+			return nil // the last release closes it
+		}
+	}
+}
+
+func (f *File) closeFD() error {
+	if f.os == nil {
+		return nil
+	}
+	return f.os.Close()
+}
+
+// acquire keeps the descriptor open; false if the File is closed.
+func (f *File) acquire() bool {
+	if f.state.Add(1)&fileClosed == 0 {
+		return true
+	}
+	f.release()
+	return false
+}
+
+// release ends what acquire began. An acquire that came too late passes here
+// too, so the state decides once who closes.
+func (f *File) release() {
+	if f.state.Add(-1) == fileClosed && f.state.CompareAndSwap(fileClosed, fileClosed|fileDone) {
+		f.closeFD() //nolint:errcheck // Close has returned; O_DIRECT leaves nothing to write back
+	}
+}

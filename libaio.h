@@ -1,0 +1,232 @@
+// The C side of the package: the system's <libaio.h> and the few functions
+// that save crossings between Go and C. Everything is static inline, so the
+// package links nothing of its own.
+//
+// Addresses cross as integers (uint64_t, uintptr_t). They are addresses of C
+// memory only, so neither the garbage collector nor the cgo pointer checks
+// have anything to follow.
+
+#ifndef GOLIBAIO_H
+#define GOLIBAIO_H
+
+// This header has the same name as the system's, so the search has to go on
+// behind the folder in which this one was found.
+#if defined(__has_include_next)
+#if !__has_include_next(<libaio.h>)
+#error "libaio: the header of the system library is missing. Install libaio-dev (Debian, Ubuntu, Alpine), libaio-devel (Fedora, RHEL, openSUSE) or libaio (Arch)."
+#endif
+#endif
+#include_next <libaio.h>
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+// The flags of an iocb, from the kernel's <linux/aio_abi.h>, which libaio
+// does not repeat.
+#define GOLIBAIO_FLAG_RESFD (1 << 0)
+#define GOLIBAIO_FLAG_IOPRIO (1 << 1)
+
+// One operation as the facade describes it. It mirrors the Go type request.
+struct golibaio_request {
+	uint64_t buf;      // data, or the array of iovecs; 0 for fsync
+	uint64_t nbytes;   // bytes, or the number of iovecs
+	int64_t offset;    // in the file, in bytes
+	int32_t fd;
+	int32_t rw_flags;  // RWF_*; these belong in aio_rw_flags, not in flags
+	uint32_t slot;     // which iocb to use; comes back as the event's data
+	uint16_t opcode;   // IO_CMD_*
+	int16_t reqprio;
+	uint32_t has_prio; // the kernel ignores reqprio without IOCB_FLAG_IOPRIO
+	uint32_t events;   // poll mask
+};
+
+// What became of a batch.
+struct golibaio_sent {
+	int32_t n;     // accepted by the kernel, from the front
+	int32_t calls; // times io_submit was called
+	int32_t err;   // 0, or -errno of the operation behind the accepted ones
+};
+
+// golibaio_prepare fills one iocb from one request.
+static inline void golibaio_prepare(struct iocb *cb, const struct golibaio_request *r, int eventfd)
+{
+	void *buf = (void *)(uintptr_t)r->buf;
+
+	switch (r->opcode) {
+	case IO_CMD_PREAD:
+		io_prep_pread(cb, r->fd, buf, r->nbytes, r->offset);
+		break;
+	case IO_CMD_PWRITE:
+		io_prep_pwrite(cb, r->fd, buf, r->nbytes, r->offset);
+		break;
+	case IO_CMD_PREADV:
+		io_prep_preadv(cb, r->fd, (const struct iovec *)buf, (int)r->nbytes, r->offset);
+		break;
+	case IO_CMD_PWRITEV:
+		io_prep_pwritev(cb, r->fd, (const struct iovec *)buf, (int)r->nbytes, r->offset);
+		break;
+	case IO_CMD_POLL:
+		io_prep_poll(cb, r->fd, (int)r->events);
+		break;
+	case IO_CMD_FDSYNC:
+		io_prep_fdsync(cb, r->fd);
+		break;
+	default:
+		io_prep_fsync(cb, r->fd);
+		break;
+	}
+	cb->aio_rw_flags = r->rw_flags;
+	if (r->has_prio) {
+		cb->aio_reqprio = r->reqprio;
+		cb->u.c.flags |= GOLIBAIO_FLAG_IOPRIO;
+	}
+	if (eventfd >= 0)
+		io_set_eventfd(cb, eventfd);
+	cb->data = (void *)(uintptr_t)r->slot; // at most 32 bits: fits a pointer everywhere
+}
+
+// golibaio_push calls io_submit until all of ptrs is accepted or the first of
+// the rest is refused. io_submit may accept a part and name the reason only
+// when it is asked again.
+static inline struct golibaio_sent golibaio_push(uintptr_t ctx, uintptr_t ptrs, long n)
+{
+	struct golibaio_sent s = {0, 0, 0};
+	struct iocb **p = (struct iocb **)ptrs;
+
+	while (s.n < n) {
+		int rc = io_submit((io_context_t)ctx, n - s.n, p + s.n);
+
+		s.calls++;
+		if (rc > 0) {
+			s.n += rc;
+		} else if (rc != -EINTR) {
+			s.err = rc ? rc : -EAGAIN;
+			break;
+		}
+	}
+	return s;
+}
+
+// golibaio_submit prepares n requests in the iocbs of their slots and submits
+// them: one crossing from Go whatever n is.
+static inline struct golibaio_sent golibaio_submit(uintptr_t ctx, uintptr_t iocbs, uintptr_t ptrs,
+	const struct golibaio_request *r, long n, int eventfd)
+{
+	struct iocb **p = (struct iocb **)ptrs;
+
+	for (long i = 0; i < n; i++) {
+		p[i] = (struct iocb *)iocbs + r[i].slot;
+		golibaio_prepare(p[i], &r[i], eventfd);
+	}
+	return golibaio_push(ctx, ptrs, n);
+}
+
+// The rest of the thin binding. An iocb is passed by its address.
+
+static inline void golibaio_prepare_one(uintptr_t iocb, const struct golibaio_request *r)
+{
+	golibaio_prepare((struct iocb *)iocb, r, -1);
+}
+
+static inline void golibaio_set_data(uintptr_t iocb, uint64_t data)
+{
+	((struct iocb *)iocb)->data = (void *)(uintptr_t)data;
+}
+
+static inline void golibaio_set_eventfd(uintptr_t iocb, int fd)
+{
+	io_set_eventfd((struct iocb *)iocb, fd);
+}
+
+static inline void golibaio_set_rw_flags(uintptr_t iocb, int flags)
+{
+	((struct iocb *)iocb)->aio_rw_flags = flags;
+}
+
+static inline void golibaio_set_priority(uintptr_t iocb, int prio)
+{
+	((struct iocb *)iocb)->aio_reqprio = (short)prio;
+	((struct iocb *)iocb)->u.c.flags |= GOLIBAIO_FLAG_IOPRIO;
+}
+
+// golibaio_submit_iocbs is io_submit of iocbs that the caller prepared; the
+// addresses come in Go memory and are put where io_submit wants them.
+static inline int golibaio_submit_iocbs(uintptr_t ctx, long n, const uint64_t *addrs, uintptr_t ptrs)
+{
+	struct iocb **p = (struct iocb **)ptrs;
+
+	for (long i = 0; i < n; i++)
+		p[i] = (struct iocb *)(uintptr_t)addrs[i];
+	return io_submit((io_context_t)ctx, n, p);
+}
+
+// golibaio_setup is io_setup; it returns the context through the result, as
+// a Go pointer to receive it would have to live on the heap.
+struct golibaio_context {
+	uintptr_t ctx;
+	int32_t err;
+};
+
+static inline struct golibaio_context golibaio_setup(int depth)
+{
+	io_context_t ctx = 0;
+	int err = io_setup(depth, &ctx);
+	struct golibaio_context c = {(uintptr_t)ctx, err};
+
+	return c;
+}
+
+static inline int golibaio_destroy(uintptr_t ctx)
+{
+	return io_destroy((io_context_t)ctx);
+}
+
+// golibaio_getevents is io_getevents; a negative ns waits without limit.
+static inline int golibaio_getevents(uintptr_t ctx, long min, long n, struct io_event *events, int64_t ns)
+{
+	struct timespec ts = {ns / 1000000000, ns % 1000000000};
+
+	return io_getevents((io_context_t)ctx, min, n, events, ns < 0 ? NULL : &ts);
+}
+
+// golibaio_pgetevents is io_pgetevents: the calling thread has the signals of
+// mask blocked (bit n-1 is signal n) while it waits.
+static inline int golibaio_pgetevents(uintptr_t ctx, long min, long n, struct io_event *events, int64_t ns, uint64_t mask)
+{
+	struct timespec ts = {ns / 1000000000, ns % 1000000000};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (int sig = 1; sig <= 64; sig++)
+		if (mask >> (sig - 1) & 1)
+			sigaddset(&set, sig);
+	return io_pgetevents((io_context_t)ctx, min, n, events, ns < 0 ? NULL : &ts, &set);
+}
+
+static inline int golibaio_cancel(uintptr_t ctx, uintptr_t iocb, struct io_event *event)
+{
+	return io_cancel((io_context_t)ctx, (struct iocb *)iocb, event);
+}
+
+// golibaio_aligned is posix_memalign with the error in the result.
+struct golibaio_memory {
+	void *p;
+	int32_t err;
+};
+
+static inline struct golibaio_memory golibaio_aligned(size_t align, size_t size)
+{
+	struct golibaio_memory m = {NULL, 0};
+
+	m.err = posix_memalign(&m.p, align, size);
+	return m;
+}
+
+static inline void golibaio_free(void *p)
+{
+	free(p);
+}
+
+#endif
