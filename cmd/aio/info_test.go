@@ -1,0 +1,46 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/golibaio/libaio"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestInfoOfADirectoryAndAFile(t *testing.T) {
+	y := newTarget(t, minSize)
+	for _, path := range []string{filepath.Dir(y.file.Name()), y.file.Name()} {
+		o := runHere(t, "info", path)
+		require.Equal(t, 0, o.code, o.err)
+		assert.Regexp(t, `kernel +\d+\.\d+`, o.out)
+		assert.Regexp(t, `libaio +(/.*/libaio\.so|linked into)`, o.out)
+		assert.Regexp(t, `aio-nr +\d+\n`, o.out)
+		assert.Regexp(t, `aio-max-nr +\d+\n`, o.out)
+		assert.Regexp(t, `AIO +allowed\n`, o.out)
+		assert.Contains(t, o.out, "direct I/O on "+path)
+		assert.Contains(t, o.out, describe(y.file.Alignment()))
+	}
+	assert.Equal(t, []string{"f"}, names(t, filepath.Dir(y.file.Name())), "it removes what it made")
+}
+
+func TestInfoTellsTheRestWhenThePathIsWrong(t *testing.T) {
+	o := runHere(t, "info", filepath.Join(t.TempDir(), "missing"))
+	assert.Equal(t, exitFailure, o.code)
+	assert.Contains(t, o.err, "missing: no such file or directory")
+	assert.Regexp(t, `kernel +\d+\.\d+`, o.out)
+}
+
+func TestInfoWithoutDirectIO(t *testing.T) {
+	dir := mount(t, "ramfs", "")
+	o := runHere(t, "info", dir)
+	assert.Equal(t, exitFailure, o.code)
+	assert.Contains(t, o.err, "has no direct I/O")
+	assert.Empty(t, names(t, dir))
+}
+
+func TestAlignmentInWords(t *testing.T) {
+	assert.Equal(t, "memory aligned to 4 bytes, offset and length to 512", describe(libaio.Alignment{Memory: 4, Offset: 512}))
+	assert.Contains(t, describe(libaio.Alignment{}), "does not tell")
+}
