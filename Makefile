@@ -1,0 +1,33 @@
+# Every target is a script of scripts/, so that people and CI run the same.
+# Variables given to make reach the scripts in the environment.
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test lint test-container base-image clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing for building and testing
+	@scripts/deps.sh build
+
+build: deps ## build the command-line tool into bin/aio
+	@scripts/build.sh
+
+demo: deps ## build the tool and run its benchmark (FILE=path SIZE=256M)
+	@scripts/demo.sh
+
+test: deps ## vet, build and test everything, also with the race detector
+	@scripts/test.sh
+
+lint: deps ## check format, modules, code, shell scripts and workflows
+	@scripts/lint.sh
+
+test-container: ## run the whole suite in a container (ENGINE= BASE_IMAGE= GO_VERSION=)
+	@scripts/test-container.sh
+
+base-image: ## make a base image for test-container without a registry (root, Debian)
+	@scripts/base-image.sh
+
+clean: ## remove what the other targets made
+	rm -rf bin aio-bench.tmp
+	find . -type f \( -name '*.test' -o -name '*.prof' \) ! -name Dockerfile.test -delete
