@@ -86,29 +86,12 @@ func (s *scratch) open() (*libaio.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if readsAreCached(f.FD()) {
-		f.Close()
-		return nil, fmt.Errorf("the file system of %s takes O_DIRECT and reads through its cache all the same (such as ext4 with data=journal): put --file on ext4, xfs or btrfs with direct I/O", s.path)
-	}
 	if a := f.Alignment(); a.Known() && blockSize%a.Offset != 0 {
 		f.Close()
 		return nil, fmt.Errorf("direct I/O on %s demands multiples of %d bytes, and aio bench reads blocks of %d: put --file on another device",
 			s.path, a.Offset, blockSize)
 	}
 	return f, nil
-}
-
-// readsAreCached says whether a file that is open with O_DIRECT has no direct
-// I/O. That the kernel does not tell (before Linux 6.1, tmpfs) is no yes.
-func readsAreCached(fd int) bool {
-	var st unix.Statx_t
-	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &st)
-	return err == nil && ignoresDirectIO(&st)
-}
-
-// ignoresDirectIO: an alignment of 0 means that there is no direct I/O.
-func ignoresDirectIO(st *unix.Statx_t) bool {
-	return st.Mask&unix.STATX_DIOALIGN != 0 && st.Dio_offset_align == 0
 }
 
 // remove removes the file, if its name still stands for what newScratch made.
