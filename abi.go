@@ -11,7 +11,7 @@ import (
 const (
 	iocbSize  = 64
 	ptrSize   = unsafe.Sizeof(uintptr(0))
-	iovecSize = 2 * int(ptrSize)
+	iovecSize = int(unsafe.Sizeof(iovec{}))
 )
 
 // request is one operation on its way to the kernel: struct golibaio_request.
@@ -40,9 +40,10 @@ type event struct {
 // sent says what became of a batch: n were accepted, from the front; errno is
 // why the next one was not.
 type sent struct {
-	n     int
-	calls int
-	errno syscall.Errno
+	n       int
+	calls   int // of io_submit
+	partial int // of these, that took some but not all
+	errno   syscall.Errno
 }
 
 // The opcodes, from the kernel's include/uapi/linux/aio_abi.h.
@@ -55,3 +56,24 @@ const (
 	opPreadv  = 7
 	opPwritev = 8
 )
+
+// iovec is struct iovec, in C memory.
+type iovec struct {
+	base uintptr
+	len  uintptr
+}
+
+// fillVector writes the iovecs of the Buffers behind their first done bytes, and
+// returns how many those are.
+func fillVector(iov []iovec, bufs []*Buffer, done int) int {
+	n := 0
+	for _, b := range bufs {
+		if done >= b.size {
+			done -= b.size
+			continue
+		}
+		iov[n] = iovec{b.address() + uintptr(done), uintptr(b.size - done)}
+		n, done = n+1, 0
+	}
+	return n
+}

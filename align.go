@@ -23,6 +23,7 @@ type Buffer struct {
 	size int
 	root *Buffer // the Buffer that owns the memory; itself but for a view
 	pool *Pool   // where the memory goes back to; nil: to C
+	lent bool    // made by WrapMemory: does not go back at all
 
 	// Of the root only: the number of operations in flight, and above it
 	// the flags. One atomic, so that pinning costs one instruction.
@@ -68,6 +69,20 @@ func Alloc(size, align int) (*Buffer, error) {
 	liveBuffers.Add(1)
 	liveBytes.Add(int64(size))
 	b := &Buffer{mem: p, size: size}
+	b.root = b
+	return b, nil
+}
+
+// WrapMemory returns a Buffer over memory that the collector does not manage,
+// such as a mapping made by mmap or memory from C. Memory of the Go heap or
+// stack must not be given: the kernel would write to it when it is long used for
+// something else. The memory stays the caller's, who must keep it until Free
+// has succeeded: Free then only ends the Buffer.
+func WrapMemory(mem []byte) (*Buffer, error) {
+	if len(mem) == 0 {
+		return nil, invalidf("wrap", "the slice is empty: must be at least 1 byte")
+	}
+	b := &Buffer{mem: unsafe.Pointer(unsafe.SliceData(mem)), size: len(mem), lent: true}
 	b.root = b
 	return b, nil
 }
@@ -184,6 +199,9 @@ func (b *Buffer) giveBack() {
 }
 
 func (b *Buffer) free() {
+	if b.lent {
+		return
+	}
 	liveBuffers.Add(-1)
 	liveBytes.Add(-int64(b.size))
 	sysFree(b.mem)

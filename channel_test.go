@@ -117,7 +117,7 @@ func TestDurabilityFlag(t *testing.T) {
 	f, b := newFile(t, block), newBuffer(t, block)
 	for d, want := range map[Durability]RWFlags{DurabilityNone: 0, DurabilityData: RWFDsync, DurabilityFull: RWFSync} {
 		op := Pwrite(f, b, 0).WithDurability(d)
-		r := op.request(0)
+		r := op.request(0, 0, nil)
 		assert.Equal(t, int32(want), r.rwFlags)
 		assert.Zero(t, r.hasPrio)
 	}

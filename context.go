@@ -30,7 +30,7 @@ type Context struct {
 	inFlight map[uintptr]*IOCB // by address, as events name them
 }
 
-// Event is a completion. Stands for struct io_event.
+// Event is a completion: struct io_event.
 type Event struct {
 	Data uint64 // what SetData set
 	Obj  *IOCB  // the IOCB that was submitted

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"syscall"
 )
 
@@ -87,23 +86,23 @@ type Error struct {
 
 // Error gives all that is known, in one line.
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString("libaio: ")
-	b.WriteString(e.Op)
-	if e.File != "" {
-		b.WriteByte(' ')
-		b.WriteString(e.File)
-	}
-	if e.Length > 0 {
-		fmt.Fprintf(&b, " (%d bytes at offset %d)", e.Length, e.Offset)
-	}
-	b.WriteString(": ")
-	b.WriteString(e.Err.Error())
+	s := "libaio: " + e.operation() + ": " + e.Err.Error()
 	if e.Detail != "" {
-		b.WriteString(": ")
-		b.WriteString(e.Detail)
+		s += ": " + e.Detail
 	}
-	return b.String()
+	return s
+}
+
+// operation is what was asked, on what.
+func (e *Error) operation() string {
+	s := e.Op
+	if e.File != "" {
+		s += " " + e.File
+	}
+	if e.Length != 0 {
+		s += fmt.Sprintf(" (%d bytes at offset %d)", e.Length, e.Offset)
+	}
+	return s
 }
 
 // Unwrap returns the cause.

@@ -51,7 +51,7 @@ func TestErrorPromises(t *testing.T) {
 		{
 			op.waitError(context.Canceled),
 			[]error{context.Canceled},
-			"libaio: pread /data/x (4096 bytes at offset 8192): context canceled: the operation was not submitted",
+			"libaio: pread /data/x (4096 bytes at offset 8192): context canceled: the operation was withdrawn before the kernel had it",
 		},
 		{
 			invalidf("alloc", "size %d", 0),

@@ -21,6 +21,8 @@ type File struct {
 	fd    int
 	os    *os.File // nil for a borrowed descriptor
 	align Alignment
+	// direct: the kernel was asked for direct I/O.
+	direct bool
 
 	// The operations between Submit and io_submit, and the flags. The kernel
 	// takes its own reference in io_submit.
@@ -74,7 +76,7 @@ func OpenFile(name string, flag int, perm os.FileMode) (*File, error) {
 			Detail: "statx says that this file has no direct I/O, though open accepts O_DIRECT",
 		}
 	}
-	return &File{name: name, fd: fd, os: f, align: align}, nil
+	return &File{name: name, fd: fd, os: f, align: align, direct: true}, nil
 }
 
 func openError(name string, err error) error {
@@ -103,6 +105,7 @@ func BorrowFD(fd int, name string) *File {
 	}
 	f := &File{name: name, fd: fd}
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_DIRECT != 0 {
+		f.direct = true
 		f.align, _ = alignmentOf(fd)
 	}
 	return f
@@ -128,6 +131,18 @@ func (f *File) FD() int { return f.fd }
 
 // Alignment is what direct I/O on this file demands.
 func (f *File) Alignment() Alignment { return f.align }
+
+// unit is what the offset of an operation must be a multiple of: the smallest
+// that any device has where the kernel does not tell.
+func (f *File) unit() int {
+	switch {
+	case f.align.Known():
+		return f.align.Offset
+	case f.direct:
+		return 512
+	}
+	return 1
+}
 
 // Stat is the state of the file, as [os.File.Stat]; ErrInvalid for a borrowed
 // descriptor.

@@ -96,7 +96,7 @@ func (cb *IOCB) prepVec(op string, opcode uint16, fd int, bufs []*Buffer, offset
 	if err := cb.growVec(op, len(bufs)); err != nil {
 		return err
 	}
-	fillVec(cb.vec, bufs)
+	fillVector(unsafe.Slice((*iovec)(cb.vec), len(bufs)), bufs, 0)
 	r := request{opcode: opcode, fd: int32(fd), buf: uint64(uintptr(cb.vec)), nbytes: uint64(len(bufs)), offset: offset, rwFlags: int32(flags)}
 	return cb.prep(op, r, append([]*Buffer(nil), bufs...))
 }
@@ -114,14 +114,6 @@ func (cb *IOCB) growVec(op string, n int) error {
 	}
 	cb.vec, cb.vecCap = mem, n
 	return nil
-}
-
-// fillVec writes the struct iovec of each Buffer to C memory.
-func fillVec(vec unsafe.Pointer, bufs []*Buffer) {
-	iov := unsafe.Slice((*[2]uintptr)(vec), len(bufs))
-	for i, b := range bufs {
-		iov[i] = [2]uintptr{b.address(), uintptr(b.Len())}
-	}
 }
 
 // PrepPread prepares a read of b.Len() bytes at the offset, in bytes. Stands

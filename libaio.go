@@ -25,6 +25,8 @@ var (
 	_ [unsafe.Sizeof(event{}) - C.sizeof_struct_io_event]byte
 	_ [C.sizeof_struct_io_event - unsafe.Sizeof(event{})]byte
 	_ [iocbSize - C.sizeof_struct_iocb]byte
+	_ [iovecSize - C.sizeof_struct_iovec]byte
+	_ [C.sizeof_struct_iovec - iovecSize]byte
 	_ [C.sizeof_struct_iocb - iocbSize]byte
 )
 
@@ -56,14 +58,18 @@ func sysDestroy(ctx uintptr) syscall.Errno {
 func sysSubmit(ctx, iocbs, ptrs uintptr, reqs []request, eventfd int) sent {
 	s := C.golibaio_submit(C.uintptr_t(ctx), C.uintptr_t(iocbs), C.uintptr_t(ptrs),
 		(*C.struct_golibaio_request)(unsafe.Pointer(unsafe.SliceData(reqs))), C.long(len(reqs)), C.int(eventfd))
-	return sent{n: int(s.n), calls: int(s.calls), errno: errnoOf(s.err)}
+	return sentOf(s)
 }
 
 // sysResubmit submits n iocbs that sysSubmit has prepared, from number from on
 // (io_submit).
 func sysResubmit(ctx, ptrs uintptr, from, n int) sent {
 	s := C.golibaio_push(C.uintptr_t(ctx), C.uintptr_t(ptrs+uintptr(from)*ptrSize), C.long(n))
-	return sent{n: int(s.n), calls: int(s.calls), errno: errnoOf(s.err)}
+	return sentOf(s)
+}
+
+func sentOf(s C.struct_golibaio_sent) sent {
+	return sent{n: int(s.n), calls: int(s.calls), partial: int(s.partial), errno: errnoOf(s.err)}
 }
 
 // sysSubmitIOCBs submits prepared iocbs by address (io_submit). It may accept

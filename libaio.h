@@ -21,7 +21,10 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 // The flags of an iocb, from the kernel's <linux/aio_abi.h>, which libaio
 // does not repeat.
@@ -44,9 +47,10 @@ struct golibaio_request {
 
 // What became of a batch.
 struct golibaio_sent {
-	int32_t n;     // accepted by the kernel, from the front
-	int32_t calls; // times io_submit was called
-	int32_t err;   // 0, or -errno of the operation behind the accepted ones
+	int32_t n;       // accepted by the kernel, from the front
+	int32_t calls;   // times io_submit was called
+	int32_t partial; // times it took some but not all
+	int32_t err;     // 0, or -errno of the operation behind the accepted ones
 };
 
 // golibaio_prepare fills one iocb from one request.
@@ -92,7 +96,7 @@ static inline void golibaio_prepare(struct iocb *cb, const struct golibaio_reque
 // when it is asked again.
 static inline struct golibaio_sent golibaio_push(uintptr_t ctx, uintptr_t ptrs, long n)
 {
-	struct golibaio_sent s = {0, 0, 0};
+	struct golibaio_sent s = {0, 0, 0, 0};
 	struct iocb **p = (struct iocb **)ptrs;
 
 	while (s.n < n) {
@@ -101,6 +105,7 @@ static inline struct golibaio_sent golibaio_push(uintptr_t ctx, uintptr_t ptrs, 
 		s.calls++;
 		if (rc > 0) {
 			s.n += rc;
+			s.partial += s.n < n;
 		} else if (rc != -EINTR) {
 			s.err = rc ? rc : -EAGAIN;
 			break;
@@ -162,6 +167,36 @@ static inline int golibaio_submit_iocbs(uintptr_t ctx, long n, const uint64_t *a
 	return io_submit((io_context_t)ctx, n, p);
 }
 
+// The ring of events that a context is: io_context_t is its address. The
+// kernel has the same structure in fs/aio.c, and libaio in its src/aio_ring.h.
+struct golibaio_ring {
+	unsigned id;
+	unsigned nr; // number of events that fit
+	unsigned head;
+	unsigned tail;
+	unsigned magic;
+	unsigned compat_features;
+	unsigned incompat_features;
+	unsigned header_length;
+};
+
+#define GOLIBAIO_RING_MAGIC 0xa10a10a1
+
+// golibaio_dontfork keeps the ring out of children: it is a shared mapping, so
+// a child that is forked without an exec and reads completions would take them
+// from its parent.
+static inline void golibaio_dontfork(io_context_t ctx)
+{
+	struct golibaio_ring *ring = (struct golibaio_ring *)ctx;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t size;
+
+	if (ring->magic != GOLIBAIO_RING_MAGIC)
+		return;
+	size = ring->header_length + ring->nr * sizeof(struct io_event);
+	madvise(ring, (size + page - 1) / page * page, MADV_DONTFORK);
+}
+
 // golibaio_setup is io_setup; it returns the context through the result, as
 // a Go pointer to receive it would have to live on the heap.
 struct golibaio_context {
@@ -175,6 +210,8 @@ static inline struct golibaio_context golibaio_setup(int depth)
 	int err = io_setup(depth, &ctx);
 	struct golibaio_context c = {(uintptr_t)ctx, err};
 
+	if (!err)
+		golibaio_dontfork(ctx);
 	return c;
 }
 

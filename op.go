@@ -5,35 +5,48 @@ import (
 	"math"
 	"strings"
 	"syscall"
+	"unsafe"
 )
 
 // MaxTransfer is the most that one operation moves, in bytes: the kernel's
 // MAX_RW_COUNT for 4 KiB pages. A longer Buffer gives a short transfer.
 const MaxTransfer = 2147479552
 
+// maxVector is the most Buffers that one operation takes: the kernel's
+// UIO_MAXIOV.
+const maxVector = 1024
+
 // Kind is what an Op does.
 type Kind uint8
 
 // The kinds of operation. The zero Kind is no operation.
 const (
-	KindPread  Kind = iota + 1 // read at an offset
-	KindPwrite                 // write at an offset
-	KindFsync                  // fsync(2): data and metadata
-	KindFdsync                 // fdatasync(2): data, and the metadata needed to read it
-	KindPoll                   // wait for readiness, as poll(2)
+	KindPread   Kind = iota + 1 // read at an offset
+	KindPwrite                  // write at an offset
+	KindPreadv                  // read at an offset into several Buffers
+	KindPwritev                 // write at an offset from several Buffers
+	KindFsync                   // fsync(2): data and metadata
+	KindFdsync                  // fdatasync(2): data, and the metadata needed to read it
+	KindPoll                    // wait for readiness, as poll(2)
+	KindNoop                    // nothing
 )
 
 var kinds = [...]struct {
 	name   string
 	opcode uint16
-	data   bool // has a Buffer and an offset
+	data   bool // moves bytes at an offset
+	vector bool // from or to several Buffers
+	write  bool
 }{
-	0:          {name: "zero Op"},
-	KindPread:  {"pread", opPread, true},
-	KindPwrite: {"pwrite", opPwrite, true},
-	KindFsync:  {"fsync", opFsync, false},
-	KindFdsync: {"fdsync", opFdsync, false},
-	KindPoll:   {"poll", opPoll, false},
+	0:           {name: "zero Op"},
+	KindPread:   {name: "pread", opcode: opPread, data: true},
+	KindPwrite:  {name: "pwrite", opcode: opPwrite, data: true, write: true},
+	KindPreadv:  {name: "preadv", opcode: opPreadv, data: true, vector: true},
+	KindPwritev: {name: "pwritev", opcode: opPwritev, data: true, vector: true, write: true},
+	KindFsync:   {name: "fsync", opcode: opFsync},
+	KindFdsync:  {name: "fdsync", opcode: opFdsync},
+	KindPoll:    {name: "poll", opcode: opPoll},
+	KindNoop:    {name: "noop"},
 }
 
 // String is the name of the kind as errors give it: "pread", "fsync", ...
@@ -59,18 +72,22 @@ const (
 	DurabilityFull
 )
 
-// Op is one operation, a plain value: make it with [Pread], [Pwrite], [Fsync],
-// [Fdsync] or [Poll], adorn it with the With methods, give it to a [Queue]. An Op may
-// be submitted any number of times.
+// Op is one operation, a plain value: make it with [Pread], [Pwrite],
+// [Preadv], [Pwritev], [Fsync], [Fdsync], [Poll] or [Noop], adorn it with the
+// With methods, give it to a [Queue]. An Op may be submitted any number of
+// times.
 type Op struct {
 	file       *File
 	buf        *Buffer
+	bufs       []*Buffer
 	offset     int64
 	tag        uint64
 	flags      RWFlags
 	events     PollEvents
+	priority   Priority
 	kind       Kind
 	durability Durability
+	resume     bool
 }
 
 // Pread reads len(b.Bytes()) bytes at the offset, in bytes from the start of
@@ -84,6 +101,20 @@ func Pread(f *File, b *Buffer, offset int64) Op {
 // file. Stands for io_prep_pwrite.
 func Pwrite(f *File, b *Buffer, offset int64) Op {
 	return Op{kind: KindPwrite, file: f, buf: b, offset: offset}
+}
+
+// Preadv reads at the offset into several Buffers, 1 to 1024 of them, each of
+// which is filled before the next. The slice must stay as it is until the
+// completion. Stands for io_prep_preadv and, with flags, io_prep_preadv2.
+func Preadv(f *File, bufs []*Buffer, offset int64) Op {
+	return Op{kind: KindPreadv, file: f, bufs: bufs, offset: offset}
+}
+
+// Pwritev writes several Buffers, 1 to 1024 of them, one behind the other, at
+// the offset. The slice must stay as it is until the completion. Stands for
+// io_prep_pwritev and, with flags, io_prep_pwritev2.
+func Pwritev(f *File, bufs []*Buffer, offset int64) Op {
+	return Op{kind: KindPwritev, file: f, bufs: bufs, offset: offset}
 }
 
 // Fsync brings all writes of f that completed before it to stable storage,
@@ -101,6 +132,11 @@ func Fdsync(f *File) Op { return Op{kind: KindFdsync, file: f} }
 // again to wait again. A poll that is cancelled ends with ECANCELED. Stands for
 // io_prep_poll; Linux 4.19 or later, EINVAL before.
 func Poll(f *File, events PollEvents) Op { return Op{kind: KindPoll, file: f, events: events} }
+
+// Noop does nothing and completes. The kernel has no such operation (it answers
+// EINVAL to IO_CMD_NOOP), so it never goes there; otherwise it takes the way of
+// all others, and tells when that is through.
+func Noop() Op { return Op{kind: KindNoop} }
 
 // WithTag returns the operation with a tag that its Completion carries.
 func (o Op) WithTag(tag uint64) Op {
@@ -121,65 +157,134 @@ func (o Op) WithDurability(d Durability) Op {
 	return o
 }
 
+// WithPriority returns the read or write with this I/O priority; EPERM for
+// PriorityRealTime without the privilege, EINVAL for what is no priority.
+func (o Op) WithPriority(p Priority) Op {
+	o.priority = p
+	return o
+}
+
+// WithResume returns the read or write with the remainder resumed after a short
+// transfer, until all is moved, nothing more comes (the end of the file) or an
+// error: the completion then has the sum of all pieces, and beside an error
+// what was moved before it. The pieces are operations of their own: with
+// RWFAtomic the whole is not atomic, with RWFAppend it may lie in pieces.
+//
+// What cannot be resumed with direct I/O, because a piece ended between
+// multiples of the alignment, stays short: that is the end of the file.
+func (o Op) WithResume() Op {
+	o.resume = true
+	return o
+}
+
 // Kind is what the operation does.
 func (o *Op) Kind() Kind { return o.kind }
 
 // Tag is the tag of the operation.
 func (o *Op) Tag() uint64 { return o.tag }
 
+// length is the number of bytes to move.
+func (o *Op) length() int {
+	n := 0
+	if o.buf != nil {
+		n = o.buf.size
+	}
+	for _, b := range o.bufs {
+		if b != nil {
+			n += b.size
+		}
+	}
+	return n
+}
+
+// String says what the operation is, as errors do: "pread /data/x (4096 bytes
+// at offset 8192)".
+func (o *Op) String() string { return o.failure(nil, "").operation() }
+
 // check finds what is wrong with the operation as far as that can be known
 // without the kernel.
 func (o *Op) check() *Error {
 	switch {
 	case o.kind == 0 || int(o.kind) >= len(kinds):
-		return invalidf("submit", "%v is no operation: make one with Pread, Pwrite, Fsync, Fdsync or Poll", o.kind)
-	case o.file == nil:
+		return invalidf("submit", "%v is no operation: make one with Pread, Pwrite, Preadv, Pwritev, Fsync, Fdsync, Poll or Noop", o.kind)
+	case o.file == nil && o.kind != KindNoop:
 		return o.invalid("the File is nil: open one with OpenFile")
-	}
-	if !kinds[o.kind].data {
+	case !kinds[o.kind].data:
 		return o.checkOther()
+	case kinds[o.kind].vector:
+		if err := o.checkVector(); err != nil {
+			return err
+		}
+	case o.buf == nil:
+		return o.invalid("the Buffer is nil: allocate one with Alloc or a Pool")
 	}
 	return o.checkData()
 }
 
 func (o *Op) checkOther() *Error {
-	if o.flags != 0 || o.durability != DurabilityNone {
-		return o.invalid("flags %#x and durability %d: only reads and writes take them", int32(o.flags), o.durability)
-	}
-	if o.kind == KindPoll && (o.events == 0 || o.events > math.MaxUint16) {
+	switch {
+	case o.flags != 0 || o.durability != DurabilityNone || o.priority != 0 || o.resume:
+		return o.invalid("flags %#x, durability %d, priority %#x, resume %t: only reads and writes take them",
+			int32(o.flags), o.durability, int16(o.priority), o.resume)
+	case o.kind == KindPoll && (o.events == 0 || o.events > math.MaxUint16):
 		return o.invalid("events %#x: must be a set of unix.POLL* bits, not empty, within 16 bits", uint32(o.events))
 	}
 	return nil
 }
 
+func (o *Op) checkVector() *Error {
+	if len(o.bufs) < 1 || len(o.bufs) > maxVector {
+		return o.invalid("%d Buffers: must be 1 to %d", len(o.bufs), maxVector)
+	}
+	for i, b := range o.bufs {
+		if b == nil {
+			return o.invalid("Buffer %d of %d is nil", i, len(o.bufs))
+		}
+	}
+	return nil
+}
+
 func (o *Op) checkData() *Error {
+	n := o.length()
 	switch {
-	case o.buf == nil:
-		return o.invalid("the Buffer is nil: allocate one with Alloc or a Pool")
 	case o.offset < 0:
 		return o.invalid("offset %d is negative", o.offset)
-	case o.offset > math.MaxInt64-int64(o.buf.Len()):
-		return o.invalid("offset %d plus length %d is past the largest file offset", o.offset, o.buf.Len())
+	case n < 0 || o.offset > math.MaxInt64-int64(n):
+		return o.invalid("offset %d plus length %d is past the largest file offset", o.offset, n)
 	case o.durability > DurabilityFull:
 		return o.invalid("durability %d is not one of DurabilityNone, DurabilityData, DurabilityFull", o.durability)
-	case o.durability != DurabilityNone && o.kind != KindPwrite:
+	case o.durability != DurabilityNone && !kinds[o.kind].write:
 		return o.invalid("durability %d: only a write has one", o.durability)
+	case !o.file.align.Known():
+		return nil
 	}
 	return o.checkAlignment()
 }
 
-// checkAlignment applies the alignment rule where the file told it.
+// checkAlignment applies the alignment rule where the file told it. Each part
+// of a vector must keep it.
 func (o *Op) checkAlignment() *Error {
+	if a := int64(o.file.align.Offset); o.offset%a != 0 {
+		return o.misaligned("offset", o.offset, int(a))
+	}
+	if o.buf != nil {
+		return o.checkMemory(o.buf)
+	}
+	for _, b := range o.bufs {
+		if err := o.checkMemory(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *Op) checkMemory(b *Buffer) *Error {
 	a := o.file.align
 	switch {
-	case !a.Known():
-		return nil
-	case o.buf.address()%uintptr(a.Memory) != 0:
-		return o.misaligned("memory address", fmt.Sprintf("%#x", o.buf.address()), a.Memory)
-	case o.offset%int64(a.Offset) != 0:
-		return o.misaligned("offset", o.offset, a.Offset)
-	case o.buf.Len()%a.Offset != 0:
-		return o.misaligned("length", o.buf.Len(), a.Offset)
+	case b.address()%uintptr(a.Memory) != 0:
+		return o.misaligned("memory address", fmt.Sprintf("%#x", b.address()), a.Memory)
+	case b.size%a.Offset != 0:
+		return o.misaligned("length", b.size, a.Offset)
 	}
 	return nil
 }
@@ -198,50 +303,77 @@ func (o *Op) failure(cause error, detail string) *Error {
 	if o.file != nil {
 		e.File = o.file.name
 	}
-	if o.buf != nil {
-		e.Offset, e.Length = o.offset, o.buf.Len()
+	if e.Length = o.length(); e.Length != 0 {
+		e.Offset = o.offset
 	}
 	return e
 }
 
-// result turns the kernel's res into what the caller sees.
-func (o *Op) result(res int64) (int, error) {
-	switch {
-	case res < 0:
-		return 0, o.failure(syscall.Errno(-res), "")
-	case res == 0 && o.kind == KindPoll: // the kernel's result of a cancelled poll
-		return 0, o.failure(syscall.ECANCELED, "")
+// result turns the kernel's res into what the caller sees; done bytes were
+// moved before.
+func (o *Op) result(done int, res int64) (int, error) {
+	if res < 0 {
+		return done, o.failure(syscall.Errno(-res), "")
 	}
-	return int(res), nil
+	return done + int(res), nil
 }
 
-// pin takes the file and the buffer for the kernel, or says why it cannot.
-// Every pin has its unpinFile (after io_submit, when the kernel holds its own
-// reference) and its unpinBuffer (after the completion).
+// resumable says whether the remainder behind done bytes is to be asked for.
+func (o *Op) resumable(done int) bool {
+	return o.resume && done < o.length() && (o.offset+int64(done))%int64(o.file.unit()) == 0
+}
+
+// pin takes the file and the memory for the kernel, or says why it cannot.
+// Every pin has its releaseFile (after io_submit, when the kernel holds its own
+// reference) and its unpinMemory (after the completion).
 func (o *Op) pin() *Error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	if !o.file.acquire() {
+	if o.file != nil && !o.file.acquire() {
 		return o.failure(ErrClosed, "the file is closed")
 	}
-	if o.buf != nil && !o.buf.pin() {
-		o.file.release()
+	if !o.pinMemory() {
+		o.releaseFile()
 		return o.failure(ErrFreed, "")
 	}
 	return nil
 }
 
-func (o *Op) unpinBuffer() {
+func (o *Op) pinMemory() bool {
+	if o.buf != nil {
+		return o.buf.pin()
+	}
+	for i, b := range o.bufs {
+		if !b.pin() {
+			for _, b := range o.bufs[:i] {
+				b.unpin()
+			}
+			return false
+		}
+	}
+	return true
+}
+
+func (o *Op) unpinMemory() {
 	if o.buf != nil {
 		o.buf.unpin()
+	}
+	for _, b := range o.bufs {
+		b.unpin()
+	}
+}
+
+func (o *Op) releaseFile() {
+	if o.file != nil {
+		o.file.release()
 	}
 }
 
 // unpin takes back a pin whose operation never reached the kernel.
 func (o *Op) unpin() {
-	o.file.release()
-	o.unpinBuffer()
+	o.releaseFile()
+	o.unpinMemory()
 }
 
 // pinAll pins all operations or none.
@@ -269,23 +401,37 @@ func unpinAll(ops []Op) {
 	}
 }
 
-// request writes the operation as the C side wants it.
-func (o *Op) request(slot uint32) request {
+// request writes what is left of the operation behind done bytes as the C side
+// wants it. iov is where the iovecs of a vector are written, in C memory.
+func (o *Op) request(slot uint32, done int, iov []iovec) request {
 	r := request{
-		fd:      int32(o.file.fd),
 		opcode:  kinds[o.kind].opcode,
-		rwFlags: int32(o.flags),
+		fd:      int32(o.file.fd),
+		rwFlags: int32(o.flags | o.durability.flag()),
 		slot:    slot,
 		events:  uint32(o.events),
+		offset:  o.offset + int64(done),
+		reqprio: int16(o.priority),
 	}
-	if o.buf != nil {
-		r.buf, r.nbytes, r.offset = uint64(o.buf.address()), uint64(o.buf.Len()), o.offset
+	if o.priority != 0 {
+		r.hasPrio = 1
 	}
-	switch o.durability {
-	case DurabilityData:
-		r.rwFlags |= int32(RWFDsync)
-	case DurabilityFull:
-		r.rwFlags |= int32(RWFSync)
+	switch {
+	case o.buf != nil:
+		r.buf, r.nbytes = uint64(o.buf.address())+uint64(done), uint64(o.buf.size-done)
+	case o.bufs != nil:
+		n := fillVector(iov, o.bufs, done)
+		r.buf, r.nbytes = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(iov)))), uint64(n)
 	}
 	return r
+}
+
+func (d Durability) flag() RWFlags {
+	switch d {
+	case DurabilityData:
+		return RWFDsync
+	case DurabilityFull:
+		return RWFSync
+	}
+	return 0
 }

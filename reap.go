@@ -19,6 +19,7 @@ func (q *Queue) reapUntilClosed() {
 	}
 	// The error is that of Close, which ends the wait.
 	_ = conn.Read(func(uintptr) bool {
+		q.woken = true
 		q.reap()
 		return false
 	})
@@ -42,38 +43,62 @@ func (q *Queue) reap() {
 // deliver completes the operations of these events.
 func (q *Queue) deliver(events []event) {
 	q.mu.Lock()
-	for i := range events {
-		q.finish(uint32(events[i].data), events[i].res)
-	}
 	q.stats.Reaps++
-	q.grant()
-	q.noteIdle()
+	if q.woken {
+		q.stats.Wakeups++
+		q.woken = false
+	}
+	for i := range events {
+		index := uint32(events[i].data)
+		if res := events[i].res; !q.resume(index, res) {
+			q.finish(index, res)
+		}
+	}
+	q.sendLater() // what was resumed
+	q.settle()
 	q.mu.Unlock()
 }
 
+// resume makes the remainder of a short transfer pending again, if that is
+// wanted and possible. Held: mu.
+func (q *Queue) resume(index uint32, res int64) bool {
+	s := &q.slots[index]
+	if res <= 0 || s.sink == sinkAbandoned || !s.op.resumable(s.done+int(res)) {
+		return false
+	}
+	s.done += int(res)
+	s.stage = stagePending
+	q.pending = append(q.pending, index)
+	q.stats.Resumed++
+	return true
+}
+
 // finish completes one operation and frees its slot. Neither send can block:
-// the place on ch was reserved when the operation was accepted. The Buffer is
+// the place on ch was reserved when the operation was accepted. The memory is
 // the caller's again before the completion can be seen. Held: mu.
 func (q *Queue) finish(index uint32, res int64) {
 	s := &q.slots[index]
 	op := &s.op
-	n, err := op.result(res)
-	op.unpinBuffer()
+	if op.kind == KindPoll {
+		q.polls--
+		if res == 0 { // the kernel's result of a cancelled poll
+			res = -int64(syscall.ECANCELED)
+		}
+	}
+	n, err := op.result(s.done, res)
+	if op.resume || s.stage == stagePending {
+		op.releaseFile() // the sender has not
+	}
+	op.unpinMemory()
 	switch s.sink {
 	case sinkChannel:
-		q.ch <- Completion{Tag: op.tag, Buffer: op.buf, Offset: op.offset, N: n, Err: err, Kind: op.kind}
+		q.ch <- Completion{Tag: op.tag, Buffer: op.buf, Buffers: op.bufs, Offset: op.offset, N: n, Err: err, Kind: op.kind}
 		q.owed--
 	case sinkCall:
 		s.call.n, s.call.err = n, err
 		s.call.done <- struct{}{}
 	}
-	if err != nil {
-		q.stats.Failed++
-	}
-	if op.kind == KindPoll {
-		q.polls--
-	}
-	q.stats.Completed++
-	*s = slot{} // let go of the file and the buffer
+	q.stats.completed(res)
+	*s = slot{} // let go of the file and the memory
 	q.free = append(q.free, index)
 }

@@ -1,22 +1,36 @@
 package libaio
 
-// Stats counts what a Queue has done since it was made. The counters only
-// grow, but for InFlight and Unread.
+import (
+	"syscall"
+	"time"
+)
+
+// Stats counts what a Queue has done since it was made. The numbers only grow,
+// but for InFlight and Unread.
 type Stats struct {
-	Submitted   uint64 // operations accepted
-	Completed   uint64 // operations completed, in whatever way
-	Failed      uint64 // of these, with an error
-	Batches     uint64 // crossings into C to submit, however many operations each had
-	SubmitCalls uint64 // calls of io_submit; more than Batches after refusals
-	Reaps       uint64 // calls of io_getevents that brought completions
-	Waits       uint64 // times that a submitter had to wait for room
-	Looks       uint64 // times that such a submitter was woken to look for it
-	InFlight    int    // accepted and not completed, now
-	Unread      int    // completions on the channel, now
+	Submitted uint64 // operations accepted
+	Completed uint64 // operations completed, in whatever way
+	Failed    uint64 // of these, with an error; Cancelled included
+	Cancelled uint64 // of these, with ECANCELED
+
+	Batches        uint64        // crossings into C to submit, however many operations each had
+	SubmitCalls    uint64        // calls of io_submit: more than Batches after refusals
+	PartialSubmits uint64        // calls of io_submit that took some but not all
+	Retries        uint64        // calls of io_submit repeated after EAGAIN
+	SubmitTime     time.Duration // time spent in these crossings: more than microseconds each means that io_submit blocks
+	Resumed        uint64        // remainders of short transfers that were asked for
+
+	Wakeups uint64 // times the reaper was woken and found completions
+	Reaps   uint64 // calls of io_getevents that brought completions
+	Waits   uint64 // times that a submitter had to wait for room
+	Looks   uint64 // times that such a submitter was woken to look for it
+
+	InFlight int // accepted and not completed, now
+	Unread   int // completions on the channel, now
 }
 
-// Stats returns the counters as of one moment. Safe for any number of
-// goroutines, also after Close.
+// Stats returns the counters as of one moment. It is cheap, and safe for any
+// number of goroutines, also after Close.
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -24,4 +38,34 @@ func (q *Queue) Stats() Stats {
 	s.InFlight = q.depth - len(q.free)
 	s.Unread = len(q.ch)
 	return s
+}
+
+// completed counts a completion with this result.
+func (s *Stats) completed(res int64) {
+	s.Completed++
+	if res < 0 {
+		s.Failed++
+	}
+	if res == -int64(syscall.ECANCELED) {
+		s.Cancelled++
+	}
+}
+
+// submission is what sending one batch took.
+type submission struct {
+	calls, partial, retries int
+	time                    time.Duration
+}
+
+func (t *submission) add(s sent) {
+	t.calls += s.calls
+	t.partial += s.partial
+}
+
+func (s *Stats) note(t submission) {
+	s.Batches++
+	s.SubmitCalls += uint64(t.calls)
+	s.PartialSubmits += uint64(t.partial)
+	s.Retries += uint64(t.retries)
+	s.SubmitTime += t.time
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // This file takes operations in and brings them to the kernel.
@@ -96,7 +97,7 @@ func (q *Queue) accept(op Op, to sink, c *call) uint32 {
 	last := len(q.free) - 1
 	index := q.free[last]
 	q.free = q.free[:last]
-	q.slots[index] = slot{op: op, sink: to, call: c}
+	q.slots[index] = slot{op: op, sink: to, call: c, stage: stagePending}
 	q.pending = append(q.pending, index)
 	if op.kind == KindPoll {
 		q.polls++
@@ -130,50 +131,102 @@ func (q *Queue) send(rounds int) {
 			go q.sendFn()
 			return
 		}
-		q.batch, q.pending = q.pending, q.batch[:0]
+		q.takeBatch()
+		if len(q.batch) == 0 {
+			continue
+		}
 		q.mu.Unlock()
-		q.sendBatch(q.batch)
+		s := q.sendBatch(q.batch)
 		q.mu.Lock()
+		q.cancelLate(q.batch)
+		q.stats.note(s)
 	}
 	q.sending = false
-	q.noteIdle()
+	q.settle()
+}
+
+// takeBatch makes what is pending the batch, less what the kernel need not see.
+// Held: mu.
+func (q *Queue) takeBatch() {
+	q.batch, q.pending = q.pending, q.batch[:0]
+	vecs := 0
+	for _, index := range q.batch {
+		vecs += len(q.slots[index].op.bufs)
+	}
+	errno := q.vecs.grow(vecs)
+	keep := q.batch[:0]
+	for _, index := range q.batch {
+		s := &q.slots[index]
+		switch {
+		case s.op.kind == KindNoop:
+			q.finish(index, 0)
+		case errno != 0 && s.op.bufs != nil:
+			q.finish(index, -int64(errno))
+		default:
+			s.stage = stageSent
+			keep = append(keep, index)
+		}
+	}
+	q.batch = keep
+}
+
+// sendLater has what is pending sent by a goroutine, for those who must not
+// wait for io_submit. Held: mu.
+func (q *Queue) sendLater() {
+	if !q.sending && len(q.pending) > 0 {
+		q.sending = true
+		go q.sendFn()
+	}
 }
 
 // sendBatch submits one batch: one call, but for refused operations. From the
 // call on, the slots belong to whoever reaps, so all that is needed afterwards
 // is copied before.
-func (q *Queue) sendBatch(batch []uint32) {
-	reqs, files := q.reqs[:len(batch)], q.files[:len(batch)]
-	for i, index := range batch {
-		op := &q.slots[index].op
-		reqs[i], files[i] = op.request(index), op.file
-	}
+func (q *Queue) sendBatch(batch []uint32) (total submission) {
+	reqs, files := q.prepare(batch)
+	start := time.Now()
 	r := &q.ring
 	s := sysSubmit(r.ctx, r.iocbs, r.ptrs, reqs, r.eventfd)
-	calls, done, tries := s.calls, s.n, 0
+	total.add(s)
+	done, tries := s.n, 0
 	for done < len(batch) {
 		if s.errno == syscall.EAGAIN && tries < len(retryDelays) {
 			// The kernel is short of memory or of room in the ring.
 			time.Sleep(retryDelays[tries])
 			tries++
+			total.retries++
 		} else {
 			q.refuse(batch[done], s.errno)
 			done, tries = done+1, 0
 		}
 		s = sysResubmit(r.ctx, r.ptrs, done, len(batch)-done)
-		calls, done = calls+s.calls, done+s.n
+		total.add(s)
+		done += s.n
 	}
+	total.time = time.Since(start)
 	for i, f := range files {
-		f.release()
-		files[i] = nil
+		if f != nil {
+			f.release()
+			files[i] = nil
+		}
 	}
-	q.mu.Lock()
-	q.stats.Batches++
-	q.stats.SubmitCalls += uint64(calls)
-	for i := 0; q.polls > 0 && i < len(batch); i++ {
-		q.cancelPoll(batch[i]) // its cancellation may have come before it
+	return total
+}
+
+// prepare writes the requests of a batch, and notes which files to release
+// behind the call. An operation that may be resumed keeps its file.
+func (q *Queue) prepare(batch []uint32) ([]request, []*File) {
+	reqs, files := q.reqs[:len(batch)], q.files[:len(batch)]
+	iov := q.vecs.all()
+	for i, index := range batch {
+		s := &q.slots[index]
+		reqs[i] = s.op.request(index, s.done, iov)
+		iov = iov[len(s.op.bufs):]
+		if !s.op.resume {
+			files[i] = s.op.file
+		}
 	}
-	q.mu.Unlock()
+	return reqs, files
 }
 
 // retryDelays is how long to wait before io_submit is tried again after EAGAIN.
@@ -187,6 +240,35 @@ var retryDelays = [...]time.Duration{
 func (q *Queue) refuse(index uint32, errno syscall.Errno) {
 	q.mu.Lock()
 	q.finish(index, -int64(errno))
-	q.grant()
+	q.settle()
 	q.mu.Unlock()
+}
+
+// vectors is C memory for the iovecs of a batch. The kernel copies them in
+// io_submit, so the next batch can use it again.
+type vectors struct {
+	mem unsafe.Pointer
+	cap int
+}
+
+// grow makes space for n iovecs.
+func (v *vectors) grow(n int) syscall.Errno {
+	if n <= v.cap {
+		return 0
+	}
+	v.free()
+	mem, errno := sysAlloc(int(ptrSize), n*iovecSize)
+	if errno == 0 {
+		v.mem, v.cap = mem, n
+	}
+	return errno
+}
+
+func (v *vectors) all() []iovec { return unsafe.Slice((*iovec)(v.mem), v.cap) }
+
+func (v *vectors) free() {
+	if v.mem != nil {
+		sysFree(v.mem)
+	}
+	v.mem, v.cap = nil, 0
 }

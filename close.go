@@ -1,0 +1,100 @@
+package libaio
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// This file is the end of a Queue.
+
+// Close ends the queue: it refuses new operations and those that wait for
+// room with ErrClosed, waits for everything in flight, and gives all back to
+// the system. Each accepted operation has its completion on the channel, which
+// is closed then. Nobody needs to read the channel for Close to return.
+//
+// Polls end with ECANCELED. For all else Close waits as long as the kernel
+// does: it cannot take memory back from it. io_destroy itself takes some tens
+// of milliseconds. A second Close waits for the first and returns nil. Stands
+// for io_destroy.
+func (q *Queue) Close() error { return q.Shutdown(context.Background()) }
+
+// Shutdown is Close that waits only until ctx ends. The error then answers to
+// ctx's and to ErrInFlight, and names what is still in flight; the queue takes
+// no new operations, and another Shutdown or Close must finish the work.
+func (q *Queue) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return &Error{Op: "close", Err: errNilContext}
+	}
+	q.mu.Lock()
+	if !q.closed {
+		q.closed = true
+		q.waiters.wakeAll()
+		q.cancelPolls() // nothing else may ever end them
+		q.settle()
+	}
+	q.mu.Unlock()
+
+	select {
+	case <-q.drained:
+	default:
+		select {
+		case <-q.drained:
+		case <-ctx.Done():
+			return q.stillInFlight(ctx.Err())
+		}
+	}
+	q.teardown.Do(q.giveAllBack)
+	return nil
+}
+
+// giveAllBack ends what a drained queue still holds.
+func (q *Queue) giveAllBack() {
+	q.ring.poll.Close() // ends the reaper
+	<-q.reaped
+	q.ring.poll = nil
+	q.ring.destroy()
+	q.vecs.free()
+	close(q.ch)
+}
+
+// stillInFlight is the error of a Shutdown that has to give up.
+func (q *Queue) stillInFlight(cause error) error {
+	const most = 8 // named one by one
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var names []string
+	n := 0
+	for i := range q.slots {
+		if q.slots[i].stage == stageIdle {
+			continue
+		}
+		if n++; n <= most {
+			names = append(names, q.slots[i].op.String())
+		}
+	}
+	if n > most {
+		names = append(names, fmt.Sprintf("and %d more", n-most))
+	}
+	return &Error{
+		Op: "close", Err: cause, also: ErrInFlight,
+		Detail: fmt.Sprintf("%d operations are still in flight: %s", n, strings.Join(names, "; ")),
+	}
+}
+
+// idle says that nothing is in flight and nobody uses the C memory.
+func (q *Queue) idle() bool { return len(q.free) == q.depth && !q.sending }
+
+// settle is called, holding mu, behind whatever may have freed slots or ended
+// the sending: it passes room on and tells a Close that waits.
+func (q *Queue) settle() {
+	q.grant()
+	if !q.closed || !q.idle() {
+		return
+	}
+	select {
+	case <-q.drained:
+	default:
+		close(q.drained)
+	}
+}

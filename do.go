@@ -1,0 +1,107 @@
+package libaio
+
+import "context"
+
+// This file is the awaited operation: Do, and what it waits with.
+
+// call is a Do that waits for its result. n and err are written before done is
+// sent, and read after it is received.
+type call struct {
+	done chan struct{} // capacity 1
+	n    int
+	err  error
+}
+
+// Do submits one operation and waits for it: it returns the number of bytes
+// moved, which may be fewer than asked (0 at the end of the file), or an
+// [*Error]. The completion does not go to the channel, and a full or unread
+// channel does not hold Do up. It allocates nothing.
+//
+// When ctx ends first, Do returns its error at once. An operation that the
+// kernel does not have by then is withdrawn, and the Buffer is the caller's.
+// Otherwise the error also answers to ErrInFlight, the operation runs to its end
+// in the kernel (a poll is cancelled), and the Buffer stays in flight until
+// then: call [Buffer.Release] on it.
+func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
+	if err := op.pin(); err != nil {
+		return 0, err
+	}
+	q.mu.Lock()
+	if _, err := q.awaitRoom(ctx, 1, false); err != nil {
+		q.mu.Unlock()
+		op.unpin()
+		return 0, op.waitError(err)
+	}
+	c := q.newCall()
+	index := q.accept(op, sinkCall, c)
+	q.flush()
+	q.mu.Unlock()
+
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if n, err := q.abandon(index, c, ctx.Err()); err != nil {
+			return n, err
+		}
+		<-c.done // it had completed
+	}
+	n, err := c.n, c.err
+	q.mu.Lock()
+	q.freeCall(c)
+	q.mu.Unlock()
+	return n, err
+}
+
+// abandonError is what a Do returns whose operation is in flight.
+func (o *Op) abandonError(cause error) error {
+	e := o.failure(cause, "the operation is still in flight")
+	if o.buf != nil {
+		e.Detail += ": give the Buffer back with Release"
+	}
+	e.also = ErrInFlight
+	return e
+}
+
+// waitError is what Do returns when it did not get room.
+func (o *Op) waitError(cause error) error {
+	if cause == ErrClosed {
+		return o.failure(ErrClosed, "the queue is closed")
+	}
+	return o.failure(cause, "the operation was withdrawn before the kernel had it")
+}
+
+// abandon leaves an accepted operation to itself, or withdraws it where the
+// kernel does not have it; the results are those of its Do. No error means that
+// it has completed.
+func (q *Queue) abandon(index uint32, c *call, cause error) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := &q.slots[index]
+	if s.call != c {
+		return 0, nil
+	}
+	s.call, s.sink = nil, sinkAbandoned
+	q.freeCall(c)
+	op, done := s.op, s.done
+	if s.stage == stagePending {
+		q.withdraw(index)
+		q.settle()
+		return done, op.waitError(cause)
+	}
+	q.cancelPoll(index)
+	return done, op.abandonError(cause)
+}
+
+func (q *Queue) newCall() *call {
+	if n := len(q.calls); n > 0 {
+		c := q.calls[n-1]
+		q.calls = q.calls[:n-1]
+		return c
+	}
+	return &call{done: make(chan struct{}, 1)}
+}
+
+func (q *Queue) freeCall(c *call) {
+	c.n, c.err = 0, nil
+	q.calls = append(q.calls, c)
+}
