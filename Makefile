@@ -2,7 +2,7 @@
 # Variables given to make reach the scripts in the environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test lint test-container base-image clean
+.PHONY: help deps build demo test test-deep lint test-container base-image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: deps ## build the tool and run its benchmark (FILE=path SIZE=256M)
 
 test: deps ## vet, build and test everything, also with the race detector
 	@scripts/test.sh
+
+test-deep: deps ## the tests under sanitizers and checks, on one processor, repeated
+	@scripts/test-deep.sh
 
 lint: deps ## check format, modules, code, shell scripts and workflows
 	@scripts/lint.sh
