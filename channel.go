@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -181,6 +182,11 @@ func newKernelRing(depth int) (r kernelRing, err error) {
 		return r, &Error{Op: "eventfd", Err: err}
 	}
 	r.poll = os.NewFile(uintptr(r.eventfd), "libaio eventfd")
+	// NewFile keeps quiet when the poller refuses the descriptor. Without the
+	// poller nobody would learn of completions, and a deadline is what it has.
+	if err = r.poll.SetReadDeadline(time.Time{}); err != nil {
+		return r, &Error{Op: "epoll", Err: err, Detail: "the runtime's poller does not take the eventfd: see /proc/sys/fs/epoll/max_user_watches"}
+	}
 	if r.ctx, err = setup(depth); err != nil {
 		return r, err
 	}

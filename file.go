@@ -11,7 +11,7 @@ import (
 )
 
 // File is what operations work on. OpenFile, Open and Create make one that
-// does direct I/O; BorrowFD makes one from any descriptor.
+// does direct I/O; NewFile makes one of an os.File, BorrowFD of any descriptor.
 //
 // A File stays open for every operation that was submitted before Close, so a
 // descriptor that is closed and used again can never receive I/O that was
@@ -91,6 +91,31 @@ func openError(name string, err error) error {
 		e.Detail = "the file system refused O_DIRECT: it has no direct I/O"
 	}
 	return e
+}
+
+// NewFile makes a File of a file that os opened, in whatever mode it is: add
+// syscall.O_DIRECT to the flags of [os.OpenFile] for direct I/O. The File has a
+// descriptor of its own (dup), so f may be closed at any time; Close it when
+// done. Mind that closing any descriptor of a file drops the locks of fcntl(2)
+// that the process holds on it.
+func NewFile(f *os.File) (*File, error) {
+	if f == nil {
+		return nil, invalidf("dup", "the os.File is nil")
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return nil, &Error{Op: "dup", File: f.Name(), Err: err}
+	}
+	fd := -1
+	if e := conn.Control(func(p uintptr) { fd, err = unix.FcntlInt(p, unix.F_DUPFD_CLOEXEC, 0) }); e != nil {
+		err = ErrClosed // the only error of Control
+	}
+	if err != nil {
+		return nil, &Error{Op: "dup", File: f.Name(), Err: err}
+	}
+	n := BorrowFD(fd, f.Name())
+	n.os = os.NewFile(uintptr(fd), f.Name())
+	return n, nil
 }
 
 // BorrowFD makes a File of an open descriptor that stays the caller's: it must

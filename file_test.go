@@ -75,6 +75,54 @@ func TestCreateEmpties(t *testing.T) {
 	require.Zero(t, info.Size())
 }
 
+// The File has a descriptor of its own.
+func TestNewFile(t *testing.T) {
+	q, b := newQueue(t, 1), newBuffer(t, block)
+	of, err := os.OpenFile(newFile(t, block).Name(), os.O_RDWR|unix.O_DIRECT, 0)
+	require.NoError(t, err)
+	f, err := NewFile(of)
+	require.NoError(t, err)
+	require.NoError(t, of.Close())
+	require.Equal(t, of.Name(), f.Name())
+	flags, err := unix.FcntlInt(uintptr(f.FD()), unix.F_GETFD, 0)
+	require.NoError(t, err)
+	require.NotZero(t, flags&unix.FD_CLOEXEC, "inherited by children")
+	_, err = q.Do(ctxOf(t), Pread(f, b, 0))
+	require.NoError(t, err)
+	requirePattern(t, b.Bytes(), 0, 0)
+	if f.Alignment().Known() {
+		_, err = q.Do(ctxOf(t), Pread(f, b, 1))
+		require.ErrorIs(t, err, ErrMisaligned)
+	}
+	require.NoError(t, f.Close())
+	_, err = unix.FcntlInt(uintptr(f.FD()), unix.F_GETFD, 0)
+	require.ErrorIs(t, err, unix.EBADF)
+
+	_, err = NewFile(of)
+	require.ErrorIs(t, err, os.ErrClosed)
+	_, err = NewFile(nil)
+	require.ErrorIs(t, err, ErrInvalid)
+}
+
+// A pipe of os stays what it is: its reader goes on waiting on the poller.
+func TestNewFileOfAPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	f, err := NewFile(r)
+	require.NoError(t, err)
+	defer f.Close()
+	flags, err := unix.FcntlInt(uintptr(f.FD()), unix.F_GETFL, 0)
+	require.NoError(t, err)
+	require.NotZero(t, flags&unix.O_NONBLOCK)
+	_, err = w.Write([]byte{1})
+	require.NoError(t, err)
+	n, err := newQueue(t, 1).Do(ctxOf(t), Poll(f, unix.POLLIN))
+	require.NoError(t, err)
+	require.NotZero(t, n&unix.POLLIN)
+}
+
 func TestFileCloseTwice(t *testing.T) {
 	f := newFile(t, block)
 	require.NoError(t, f.Close())
