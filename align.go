@@ -25,15 +25,22 @@ type Buffer struct {
 	pool *Pool   // where the memory goes back to; nil: to C
 	lent bool    // made by WrapMemory: does not go back at all
 
-	// Of the root only: the number of operations in flight, and above it
-	// the flags. One atomic, so that pinning costs one instruction.
-	state atomic.Int64
+	// Of the root only: what pin and retire decide by, in one atomic, so that
+	// pinning costs one instruction. See the constants.
+	state atomic.Uint64
+	// Of a view: the life of its root in which it was made.
+	life uint64
 }
 
+// The state of a Buffer: the number of operations in flight in the lower half,
+// the flags, and above them which life it has: a Buffer of a Pool has one from
+// each Get to the Put behind it, and the views of one life are not of the next.
 const (
-	stateFreed     = 1 << 40 // back in C or in the Pool
-	stateReleasing = 1 << 41 // goes back when the last operation completes
+	stateCount     = 1<<32 - 1
+	stateFreed     = 1 << 32 // back in C or in the Pool
+	stateReleasing = 1 << 33 // goes back when the last operation completes
 	stateFlags     = stateFreed | stateReleasing
+	stateLife      = 1 << 34
 )
 
 var liveBuffers, liveBytes atomic.Int64
@@ -97,32 +104,54 @@ func checkBlock(size, align int) error {
 	return nil
 }
 
-// Bytes is the memory of b, or nil if it was freed. The slice must not be used
-// after Free, nor touched while an operation on b is in flight.
+// Bytes is the memory of b, or nil if it was given back. The slice must not be
+// used after that, nor touched while an operation on b is in flight.
 func (b *Buffer) Bytes() []byte {
-	if b == nil || b.root.state.Load()&stateFlags != 0 {
+	if !b.alive() {
 		return nil
 	}
 	return unsafe.Slice((*byte)(b.mem), b.size)
 }
 
-// Len is the number of bytes, also after Free.
-func (b *Buffer) Len() int { return b.size }
+// alive says whether the memory is the caller's or the kernel's.
+func (b *Buffer) alive() bool {
+	return b != nil && b.root != nil && b.lives(b.root.state.Load())
+}
+
+// lives says whether b is good in this state of its root.
+func (b *Buffer) lives(s uint64) bool {
+	return s&stateFlags == 0 && (b == b.root || s/stateLife == b.life)
+}
+
+// Len is the number of bytes, also after Free; 0 for a nil Buffer.
+func (b *Buffer) Len() int {
+	if b == nil {
+		return 0
+	}
+	return b.size
+}
 
 // InFlight says whether the kernel holds the memory at this moment.
-func (b *Buffer) InFlight() bool { return b.root.state.Load()&^stateFlags != 0 }
+func (b *Buffer) InFlight() bool {
+	return b != nil && b.root != nil && b.root.state.Load()&stateCount != 0
+}
 
 // Slice returns a view of n bytes, at least 1, from off on. A view shares the
 // state of its parent: an operation on one is in flight for both. Only the
-// parent can be freed, and a view is freed with it.
+// parent can be freed or put back, and its views end with that. A view is a Go
+// object, so making one allocates; it may be kept and used again.
 func (b *Buffer) Slice(off, n int) (*Buffer, error) {
+	if b == nil || b.root == nil {
+		return nil, invalidf("slice", "the Buffer is nil, or was not made by Alloc or a Pool")
+	}
+	state := b.root.state.Load()
+	if !b.lives(state) {
+		return nil, &Error{Op: "slice", Err: ErrFreed}
+	}
 	if off < 0 || n < 1 || off > b.size-n {
 		return nil, invalidf("slice", "%d bytes from %d on: must be at least 1 byte within the %d of the buffer", n, off, b.size)
 	}
-	if b.root.state.Load()&stateFlags != 0 {
-		return nil, &Error{Op: "slice", Err: ErrFreed}
-	}
-	return &Buffer{mem: unsafe.Add(b.mem, off), size: n, root: b.root}, nil
+	return &Buffer{mem: unsafe.Add(b.mem, off), size: n, root: b.root, life: state / stateLife}, nil
 }
 
 // Free gives the memory back to C. It fails, and changes nothing, with
@@ -130,12 +159,10 @@ func (b *Buffer) Slice(off, n int) (*Buffer, error) {
 // before, and with ErrInvalid for a view and for a Buffer of a Pool. Stands
 // for free.
 func (b *Buffer) Free() error {
-	switch {
-	case b == nil:
-		return invalidf("free", "the Buffer is nil")
-	case b.root != b:
-		return invalidf("free", "a view made by Slice: free the Buffer it was made from")
-	case b.pool != nil:
+	if err := b.owned("free"); err != nil {
+		return err
+	}
+	if b.pool != nil {
 		return invalidf("free", "the Buffer belongs to a Pool: Put it back")
 	}
 	if err := b.retire("free"); err != nil {
@@ -145,26 +172,37 @@ func (b *Buffer) Free() error {
 	return nil
 }
 
+// owned says why b is none that can be given back.
+func (b *Buffer) owned(op string) error {
+	switch {
+	case b == nil || b.root == nil:
+		return invalidf(op, "the Buffer is nil, or was not made by Alloc or a Pool")
+	case b.root != b:
+		return invalidf(op, "a view made by Slice: give back the Buffer it was made from")
+	}
+	return nil
+}
+
 // Release gives the memory back to where it came from, C or the Pool: at once,
 // or when the last operation in flight on it has completed. It is what to call
 // after [Queue.Do] was cancelled, when it is not known whether the kernel is
 // done. It fails with ErrFreed if the memory was given back before, and with
 // ErrInvalid for a view.
 func (b *Buffer) Release() error {
-	if b == nil || b.root != b {
-		return invalidf("release", "nil or a view made by Slice: release the Buffer it was made from")
+	if err := b.owned("release"); err != nil {
+		return err
 	}
 	for {
 		s := b.state.Load()
 		switch {
 		case s&stateFlags != 0:
 			return &Error{Op: "release", Err: ErrFreed}
-		case s == 0:
-			if b.state.CompareAndSwap(0, stateFreed) {
-				b.giveBack()
+		case s&stateCount != 0:
+			if b.state.CompareAndSwap(s, s|stateReleasing) {
 				return nil
 			}
-		case b.state.CompareAndSwap(s, s|stateReleasing):
+		case b.state.CompareAndSwap(s, (s+stateLife)|stateFreed):
+			b.giveBack()
 			return nil
 		}
 	}
@@ -177,16 +215,20 @@ func (b *Buffer) retire(op string) error {
 		switch {
 		case s&stateFlags != 0:
 			return &Error{Op: op, Err: ErrFreed}
-		case s != 0:
+		case s&stateCount != 0:
 			return &Error{
 				Op: op, Err: ErrInFlight,
-				Detail: fmt.Sprintf("%d operations on the buffer have not completed: wait for them, or use Release", s),
+				Detail: fmt.Sprintf("%d operations on the buffer have not completed: wait for them, or use Release", s&stateCount),
 			}
-		case b.state.CompareAndSwap(0, stateFreed):
+		case b.state.CompareAndSwap(s, (s+stateLife)|stateFreed):
 			return nil
 		}
 	}
 }
+
+// revive begins a new life: what retire ended. The count is left alone, as a pin
+// that came too late may be in between.
+func (b *Buffer) revive() { b.state.Add(^uint64(stateFreed - 1)) }
 
 // giveBack returns retired memory. The caller has set stateFreed, and was the
 // only one that could.
@@ -209,19 +251,27 @@ func (b *Buffer) free() {
 
 // pin counts an operation in flight; false if the memory was given back.
 func (b *Buffer) pin() bool {
-	if b.root.state.Add(1)&stateFlags == 0 {
+	if b.lives(b.root.state.Add(1)) {
 		return true
 	}
-	b.unpin()
+	b.drop()
 	return false
 }
 
-// unpin ends what pin began. The last one after a Release gives the memory
-// back; a pin that came too late passes here too, so the state decides once.
-func (b *Buffer) unpin() {
+// unpin ends what pin began, and says whether the memory is to be given back
+// now: behind a Release, with the last operation. A pin that came too late passes
+// here too, so the state decides once.
+func (b *Buffer) unpin() bool {
 	r := b.root
-	if r.state.Add(-1) == stateReleasing && r.state.CompareAndSwap(stateReleasing, stateFreed) {
-		r.giveBack()
+	s := r.state.Add(^uint64(0))
+	return s&(stateCount|stateFlags) == stateReleasing &&
+		r.state.CompareAndSwap(s, (s+stateLife)&^stateReleasing|stateFreed)
+}
+
+// drop is unpin that gives the memory back itself.
+func (b *Buffer) drop() {
+	if b.unpin() {
+		b.root.giveBack()
 	}
 }
 

@@ -122,7 +122,7 @@ func TestSlice(t *testing.T) {
 	require.True(t, v.pin())
 	require.True(t, b.InFlight(), "shared state")
 	require.ErrorIs(t, b.Free(), ErrInFlight)
-	v.unpin()
+	v.drop()
 
 	for _, c := range [][2]int{{0, 0}, {-1, 1}, {0, -1}, {0, 2*block + 1}, {2 * block, 1}, {math.MaxInt, 1}, {1, math.MaxInt}} {
 		_, err := b.Slice(c[0], c[1])
@@ -139,7 +139,7 @@ func TestFreeInFlight(t *testing.T) {
 		require.ErrorIs(t, err, ErrInFlight)
 		require.ErrorIs(t, err, syscall.EBUSY)
 		require.NotNil(t, b.Bytes())
-		b.unpin()
+		b.drop()
 	}
 	require.False(t, b.InFlight())
 }
@@ -155,9 +155,9 @@ func TestReleaseInFlight(t *testing.T) {
 	require.ErrorIs(t, b.Release(), ErrFreed)
 	require.ErrorIs(t, b.Free(), ErrFreed)
 	require.False(t, b.pin(), "a new operation on released memory")
-	b.unpin()
+	b.drop()
 	require.Equal(t, before.Buffers+1, Memory().Buffers)
-	b.unpin()
+	b.drop()
 	require.Equal(t, before, Memory())
 	require.False(t, b.pin())
 	require.Equal(t, before, Memory())
@@ -175,7 +175,7 @@ func TestReleaseRace(t *testing.T) {
 				if i == 0 {
 					assert.NoError(t, b.Release())
 				} else if b.pin() {
-					b.unpin()
+					b.drop()
 				}
 			})
 		}
@@ -206,7 +206,7 @@ func TestPool(t *testing.T) {
 	other, err := p.Get()
 	require.NoError(t, err)
 	require.NotSame(t, b, other, "still in flight")
-	b.unpin()
+	b.drop()
 	back, err := p.Get()
 	require.NoError(t, err)
 	require.Same(t, b, back, "released into the pool")

@@ -15,7 +15,7 @@ import (
 // io_cancel.
 func (q *Queue) Cancel(tag uint64) int {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	n := 0
 	for i := range q.slots {
 		s := &q.slots[i]
@@ -57,7 +57,7 @@ func (q *Queue) cancelPoll(index uint32) {
 	if s := &q.slots[index]; s.op.kind == KindPoll {
 		s.cancelled = true
 		var ev event
-		sysCancel(q.ring.ctx, q.ring.iocbs+uintptr(index)*iocbSize, &ev)
+		sysCancel(q.ring.ctx, uintptr(q.ring.iocbs.p)+uintptr(index)*iocbSize, &ev)
 	}
 }
 

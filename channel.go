@@ -5,7 +5,6 @@ import (
 	"os"
 	"sync"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,9 +13,10 @@ import (
 // it operations with Submit, TrySubmit or Do; completions of the first two come
 // on the channel of Completions, of the third as its result.
 //
-// At most depth operations are in flight; at most depth+Unread are in flight
-// or wait unread on the channel. Each accepted operation has exactly one
-// completion. All methods are safe for any number of goroutines.
+// At most depth operations are in flight. Those of Submit and TrySubmit that are
+// in flight or wait unread on the channel are at most depth+Unread. Each
+// accepted operation has exactly one completion. All methods are safe for any
+// number of goroutines.
 //
 // A Queue holds an AIO context, a descriptor (an eventfd), a goroutine and C
 // memory until Close. While nothing completes the goroutine is parked on the
@@ -27,51 +27,53 @@ type Queue struct {
 	ring  kernelRing
 
 	// mu guards what follows, down to the next comment. Nothing blocks while
-	// it is held: the channel always has a place for what is in flight.
-	mu       sync.Mutex
-	slots    []slot
-	free     []uint32 // idle slots
-	promised int      // idle slots that were granted to waiters
-	owed     int      // places on ch for operations that have not completed
-	waiters  waitList
-	pending  []uint32 // slots that are accepted and not yet submitted
-	sending  bool     // someone is the sender
-	calls    []*call  // idle
-	polls    int      // accepted and not completed
-	closed   bool
-	stats    Stats
-
-	// Of the sender only: see flush.
-	batch []uint32
-	reqs  []request
-	files []*File // to be released behind the call; nil where that comes later
-	vecs  vectors
+	// it is held: the channel always has a place for what is in flight. Who
+	// may have called finish lets it go with unlock.
+	mu        sync.Mutex
+	slots     []slot
+	free      []uint32 // idle slots
+	promised  int      // idle slots that were granted to waiters
+	owed      int      // places on ch for operations that have not completed
+	waiters   waiters
+	pending   []uint32  // slots that are accepted and not yet submitted
+	senders   []*sender // idle
+	sending   int       // senders at work
+	taken     uint64    // batches that they took
+	watching  bool      // the watchdog runs
+	takenThen uint64    // taken when it was set
+	calls     []*call   // idle
+	polls     int       // accepted and not completed
+	released  []*Buffer // to be given back by unlock
+	closed    bool
+	stats     Stats
 
 	// Of the reaper only.
 	events []event
 	woken  bool // since it last found completions
 
-	sendFn   func()        // q.sendOn, made once: a go statement with it does not allocate
-	drained  chan struct{} // closed when the queue is closed and nothing in flight
-	reaped   chan struct{} // closed when the reaper has ended
-	teardown sync.Once
+	canCancel error         // why polls cannot be cancelled, and so not be submitted
+	sendFn    func()        // q.sendOn, made once: a go statement with it does not allocate
+	watchdog  *time.Timer   // calls rescue
+	drained   chan struct{} // closed when the queue is closed and nothing in flight
+	reaped    chan struct{} // closed when the reaper has ended
+	teardown  sync.Once
 }
 
 // kernelRing is what the kernel and C hold for a Queue.
 type kernelRing struct {
 	ctx     uintptr
-	mem     unsafe.Pointer // the iocbs, and behind them the pointers to them
-	iocbs   uintptr
-	ptrs    uintptr
+	iocbs   cMemory  // one for each slot: the kernel knows an operation by its iocb's address
 	eventfd int      // raw: os.File.Fd would make it blocking
 	poll    *os.File // the same descriptor on the runtime's poller
 }
 
 // slot is an operation from acceptance to completion.
 type slot struct {
-	op        Op
-	call      *call // where sink is sinkCall
-	done      int   // bytes moved by the pieces before this one
+	op        Op        // its bufs are vector
+	vector    []*Buffer // a copy of given, in memory that is used again
+	given     []*Buffer // for the Completion
+	call      *call     // where sink is sinkCall
+	done      int       // bytes moved by the pieces before this one
 	stage     stage
 	sink      sink
 	cancelled bool // a poll that is to end
@@ -147,9 +149,6 @@ func NewQueue(depth int, opts *Options) (*Queue, error) {
 		slots:   make([]slot, depth),
 		free:    make([]uint32, depth),
 		pending: make([]uint32, 0, depth),
-		batch:   make([]uint32, 0, depth),
-		reqs:    make([]request, depth),
-		files:   make([]*File, depth),
 		events:  make([]event, min(depth, maxReap)),
 		drained: make(chan struct{}),
 		reaped:  make(chan struct{}),
@@ -157,7 +156,10 @@ func NewQueue(depth int, opts *Options) (*Queue, error) {
 	for i := range q.free {
 		q.free[i] = uint32(depth - 1 - i)
 	}
+	q.canCancel = canCancel(ring.ctx)
 	q.sendFn = q.sendOn
+	q.watchdog = time.AfterFunc(time.Hour, q.rescue)
+	q.watchdog.Stop()
 	go q.reapUntilClosed()
 	return q, nil
 }
@@ -169,14 +171,9 @@ func newKernelRing(depth int) (r kernelRing, err error) {
 			r.destroy()
 		}
 	}()
-	r.eventfd = -1
-	mem, errno := sysAlloc(iocbSize, depth*(iocbSize+int(ptrSize)))
-	if errno != 0 {
+	if errno := r.iocbs.grow(depth * iocbSize); errno != 0 {
 		return r, &Error{Op: "queue", Err: errno, Detail: fmt.Sprintf("no memory for the iocbs of depth %d", depth)}
 	}
-	r.mem = mem
-	r.iocbs = uintptr(mem)
-	r.ptrs = r.iocbs + uintptr(depth*iocbSize)
 	r.eventfd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return r, &Error{Op: "eventfd", Err: err}
@@ -190,7 +187,7 @@ func newKernelRing(depth int) (r kernelRing, err error) {
 	if r.ctx, err = setup(depth); err != nil {
 		return r, err
 	}
-	return r, nil
+	return r, canGetEvents(r.ctx)
 }
 
 // destroy gives back what there is. Nothing may be in flight or use the ring.
@@ -201,9 +198,7 @@ func (r *kernelRing) destroy() {
 	if r.poll != nil {
 		r.poll.Close()
 	}
-	if r.mem != nil {
-		sysFree(r.mem)
-	}
+	r.iocbs.free()
 }
 
 // Completions is the channel of the queue: one for its whole life, closed by

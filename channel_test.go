@@ -404,12 +404,12 @@ func TestRoomMadeBetweenGrantAndWait(t *testing.T) {
 	require.Positive(t, q.room(true), "the reader has been here")
 	require.True(t, q.mustLook(first))
 	require.False(t, q.mustLook(second), "one is enough")
-	q.waiters.remove(first)
+	q.waiters.channel.remove(first)
 	require.True(t, q.mustLook(second))
-	q.waiters.remove(second)
+	q.waiters.channel.remove(second)
 	do := q.waiters.add(1, false)
 	require.False(t, q.mustLook(do), "it needs no place on the channel")
-	q.waiters.remove(do)
+	q.waiters.slot.remove(do)
 }
 
 // Submitters and a reader that make room for each other all the time.

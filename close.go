@@ -27,13 +27,18 @@ func (q *Queue) Shutdown(ctx context.Context) error {
 		return &Error{Op: "close", Err: errNilContext}
 	}
 	q.mu.Lock()
+	if q.ch == nil {
+		q.mu.Unlock()
+		return &Error{Op: "close", Err: errZeroQueue}
+	}
 	if !q.closed {
 		q.closed = true
-		q.waiters.wakeAll()
+		q.waiters.slot.wakeAll()
+		q.waiters.channel.wakeAll()
 		q.cancelPolls() // nothing else may ever end them
 		q.settle()
 	}
-	q.mu.Unlock()
+	q.unlock()
 
 	select {
 	case <-q.drained:
@@ -54,7 +59,10 @@ func (q *Queue) giveAllBack() {
 	<-q.reaped
 	q.ring.poll = nil
 	q.ring.destroy()
-	q.vecs.free()
+	q.watchdog.Stop()
+	for _, s := range q.senders {
+		s.free()
+	}
 	close(q.ch)
 }
 
@@ -83,7 +91,7 @@ func (q *Queue) stillInFlight(cause error) error {
 }
 
 // idle says that nothing is in flight and nobody uses the C memory.
-func (q *Queue) idle() bool { return len(q.free) == q.depth && !q.sending }
+func (q *Queue) idle() bool { return len(q.free) == q.depth && q.sending == 0 }
 
 // settle is called, holding mu, behind whatever may have freed slots or ended
 // the sending: it passes room on and tells a Close that waits.

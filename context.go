@@ -4,7 +4,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 )
 
 // Context is a kernel AIO context (io_context_t) with the functions of libaio
@@ -14,20 +13,21 @@ import (
 // Its methods are safe for any number of goroutines, and, unlike libaio's,
 // also after Destroy.
 type Context struct {
-	// life is held for reading by whoever uses ctx and for writing by
-	// Destroy: libaio reads the ring of ctx in user space, and io_destroy
-	// unmaps it.
-	life sync.RWMutex
-	ctx  uintptr // 0 after Destroy
+	ctx uintptr
 
-	// submit guards what Submit prepares its call in.
-	submit sync.Mutex
-	addrs  []uint64
-	ptrs   unsafe.Pointer // C memory for cap(addrs) pointers
-
-	// flight guards inFlight. Taken last.
-	flight   sync.Mutex
+	// mu guards what follows. Only Destroy holds it for long.
+	mu       sync.Mutex
+	users    int  // calls that use ctx: libaio reads its ring in user space, and io_destroy unmaps it
+	dying    bool // Destroy was called: no new users
+	unused   *sync.Cond
 	inFlight map[uintptr]*IOCB // by address, as events name them
+	spare    []*iocbList
+}
+
+// iocbList is what one io_submit is prepared in.
+type iocbList struct {
+	addrs []uint64
+	ptrs  cMemory
 }
 
 // Event is a completion: struct io_event.
@@ -57,34 +57,62 @@ func Setup(maxEvents int) (*Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Context{ctx: ctx, inFlight: make(map[uintptr]*IOCB)}, nil
+	c := &Context{ctx: ctx, inFlight: make(map[uintptr]*IOCB)}
+	c.unused = sync.NewCond(&c.mu)
+	return c, nil
 }
 
-// Destroy waits for what is in flight, drops its events and ends the context.
-// Polls in flight are cancelled. A GetEvents that waits returns ErrClosed; so
-// does everything afterwards, Destroy included. Stands for io_destroy and
-// io_queue_release.
+// use keeps ctx from being destroyed until done.
+func (c *Context) use(op string) error {
+	if c == nil || c.ctx == 0 {
+		return invalidf(op, "the Context was not made by Setup")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dying {
+		return &Error{Op: op, Err: ErrClosed, Detail: "the Context was destroyed"}
+	}
+	c.users++
+	return nil
+}
+
+func (c *Context) done() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users--; c.users == 0 {
+		c.unused.Broadcast()
+	}
+}
+
+// Destroy waits for calls under way and for what is in flight, drops its events
+// and ends the context. Polls in flight are cancelled. A GetEvents that waits
+// returns ErrClosed; so does everything afterwards, Destroy included. Stands for
+// io_destroy and io_queue_release.
 func (c *Context) Destroy() error {
-	c.life.Lock()
-	defer c.life.Unlock()
-	if c.ctx == 0 {
-		return closed("io_destroy")
+	const op = "io_destroy"
+	if err := c.use(op); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dying { // another Destroy was first
+		c.users--
+		return &Error{Op: op, Err: ErrClosed, Detail: "the Context was destroyed"}
+	}
+	c.dying = true
+	for c.users--; c.users > 0; {
+		c.unused.Wait()
 	}
 	errno := sysDestroy(c.ctx)
-	c.ctx = 0
 	for _, cb := range c.inFlight {
 		cb.end(len(cb.bufs))
 	}
 	c.inFlight = nil
-	if c.ptrs != nil {
-		sysFree(c.ptrs)
-		c.ptrs = nil
+	for _, l := range c.spare {
+		l.ptrs.free()
 	}
-	return errorOf("io_destroy", errno)
-}
-
-func closed(op string) error {
-	return &Error{Op: op, Err: ErrClosed, Detail: "the Context was destroyed"}
+	c.spare = nil
+	return errorOf(op, errno)
 }
 
 func errorOf(op string, errno syscall.Errno) error {
@@ -100,11 +128,11 @@ func errorOf(op string, errno syscall.Errno) error {
 // and submit the rest. An IOCB that is nil, freed, not prepared or in flight,
 // or has a freed Buffer, makes it accept none. Stands for io_submit.
 func (c *Context) Submit(iocbs ...*IOCB) (int, error) {
-	c.life.RLock()
-	defer c.life.RUnlock()
-	if c.ctx == 0 {
-		return 0, closed("io_submit")
+	const op = "io_submit"
+	if err := c.use(op); err != nil {
+		return 0, err
 	}
+	defer c.done()
 	if len(iocbs) == 0 {
 		return 0, nil
 	}
@@ -114,45 +142,44 @@ func (c *Context) Submit(iocbs ...*IOCB) (int, error) {
 			return 0, err
 		}
 	}
-	c.submit.Lock()
-	defer c.submit.Unlock()
-	if err := c.gather(iocbs); err != nil {
+	list, errno := c.gather(iocbs)
+	if errno != 0 {
 		c.undo(iocbs)
-		return 0, err
+		return 0, errorOf(op, errno)
 	}
-	n, errno := sysSubmitIOCBs(c.ctx, c.addrs, uintptr(c.ptrs))
+	n, errno := sysSubmitIOCBs(c.ctx, list.addrs, uintptr(list.ptrs.p))
 	c.undo(iocbs[n:])
-	return n, errorOf("io_submit", errno)
+	c.mu.Lock()
+	c.spare = append(c.spare, list)
+	c.mu.Unlock()
+	return n, errorOf(op, errno)
 }
 
 // gather notes the IOCBs as in flight, before the kernel can complete them,
-// and collects their addresses. Held: submit.
-func (c *Context) gather(iocbs []*IOCB) error {
-	if n := len(iocbs); n > cap(c.addrs) {
-		mem, errno := sysAlloc(int(ptrSize), n*int(ptrSize))
-		if errno != 0 {
-			return errorOf("io_submit", errno)
-		}
-		if c.ptrs != nil {
-			sysFree(c.ptrs)
-		}
-		c.ptrs, c.addrs = mem, make([]uint64, 0, n)
+// and collects their addresses.
+func (c *Context) gather(iocbs []*IOCB) (*iocbList, syscall.Errno) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := new(iocbList)
+	if n := len(c.spare); n > 0 {
+		list, c.spare = c.spare[n-1], c.spare[:n-1]
 	}
-	c.addrs = c.addrs[:0]
-	c.flight.Lock()
-	defer c.flight.Unlock()
+	if errno := list.ptrs.grow(len(iocbs) * int(ptrSize)); errno != 0 {
+		return nil, errno
+	}
+	list.addrs = list.addrs[:0]
 	for _, cb := range iocbs {
 		sysSetData(cb.addr, uint64(cb.addr))
-		c.addrs = append(c.addrs, uint64(cb.addr))
+		list.addrs = append(list.addrs, uint64(cb.addr))
 		c.inFlight[cb.addr] = cb
 	}
-	return nil
+	return list, 0
 }
 
 // undo takes back IOCBs that the kernel did not accept.
 func (c *Context) undo(iocbs []*IOCB) {
-	c.flight.Lock()
-	defer c.flight.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, cb := range iocbs {
 		delete(c.inFlight, cb.addr)
 		cb.end(len(cb.bufs))
@@ -165,11 +192,11 @@ func (c *Context) undo(iocbs []*IOCB) {
 // for a second Cancel. Stands for io_cancel.
 func (c *Context) Cancel(cb *IOCB) error {
 	const op = "io_cancel"
-	c.life.RLock()
-	defer c.life.RUnlock()
+	if err := c.use(op); err != nil {
+		return err
+	}
+	defer c.done()
 	switch {
-	case c.ctx == 0:
-		return closed(op)
 	case cb == nil:
 		return invalidf(op, "the IOCB is nil")
 	case cb.addr == 0:
@@ -187,8 +214,8 @@ func (c *Context) Cancel(cb *IOCB) error {
 // it waits up to timeout. A timeout of 0 does not wait, a negative one waits
 // without limit. It returns how many it read, which are fewer than minimum
 // only after the timeout, or with ErrClosed because of a Destroy. Signals do
-// not interrupt it. It holds an OS thread while it waits. Stands for
-// io_getevents.
+// not interrupt it. It holds an OS thread while it waits, which it wakes some
+// fifty times a second to look for a Destroy. Stands for io_getevents.
 func (c *Context) GetEvents(minimum int, events []Event, timeout time.Duration) (int, error) {
 	return c.getEvents("io_getevents", sysGetEvents, minimum, events, timeout)
 }
@@ -232,17 +259,16 @@ func (c *Context) getEvents(op string, get getFunc, minimum int, events []Event,
 
 // getOnce is one call; a signal counts as nothing read.
 func (c *Context) getOnce(op string, get getFunc, minimum int, events []Event, raw []event, wait time.Duration) (int, error) {
-	c.life.RLock()
-	defer c.life.RUnlock()
-	if c.ctx == 0 {
-		return 0, closed(op)
+	if err := c.use(op); err != nil {
+		return 0, err
 	}
+	defer c.done()
 	n, errno := get(c.ctx, minimum, raw[:len(events)], wait)
 	if errno == syscall.EINTR {
 		return 0, nil
 	}
-	c.flight.Lock()
-	defer c.flight.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for i, ev := range raw[:n] {
 		cb := c.inFlight[uintptr(ev.data)]
 		delete(c.inFlight, cb.addr)

@@ -21,21 +21,23 @@ type call struct {
 // kernel does not have by then is withdrawn, and the Buffer is the caller's.
 // Otherwise the error also answers to ErrInFlight, the operation runs to its end
 // in the kernel (a poll is cancelled), and the Buffer stays in flight until
-// then: call [Buffer.Release] on it.
+// then: call [Buffer.Release] on it. Nobody is told how it ended, so whether a
+// write was done is not known then. As with Submit, ctx has no power over an
+// io_submit that blocks.
 func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
-	if err := op.pin(); err != nil {
+	if err := q.pin(&op); err != nil {
 		return 0, err
 	}
 	q.mu.Lock()
 	if _, err := q.awaitRoom(ctx, 1, false); err != nil {
-		q.mu.Unlock()
+		q.unlock()
 		op.unpin()
 		return 0, op.waitError(err)
 	}
 	c := q.newCall()
 	index := q.accept(op, sinkCall, c)
 	q.flush()
-	q.mu.Unlock()
+	q.unlock()
 
 	select {
 	case <-c.done:
@@ -75,7 +77,7 @@ func (o *Op) waitError(cause error) error {
 // it has completed.
 func (q *Queue) abandon(index uint32, c *call, cause error) (int, error) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	s := &q.slots[index]
 	if s.call != c {
 		return 0, nil

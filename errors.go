@@ -60,7 +60,8 @@ func (s *sentinel) Is(target error) bool {
 
 // Error is the one error type of the package. An operation that is refused by
 // the package, one that the kernel refuses when it is submitted, and one that
-// fails later all look like this.
+// fails later all look like this. Only TrySubmit returns a sentinel as it is,
+// ErrQueueFull: that is no failure, and must cost nothing.
 //
 // errors.Is(err, target) holds for the errno, for what [syscall.Errno.Is]
 // makes of it (such as [errors.ErrUnsupported]), for the sentinel of this
@@ -86,7 +87,10 @@ type Error struct {
 
 // Error gives all that is known, in one line.
 func (e *Error) Error() string {
-	s := "libaio: " + e.operation() + ": " + e.Err.Error()
+	s := "libaio: " + e.operation()
+	if e.Err != ErrClosed || e.Detail == "" { // whose text speaks of a file in any case
+		s += ": " + e.Err.Error()
+	}
 	if e.Detail != "" {
 		s += ": " + e.Detail
 	}

@@ -46,7 +46,7 @@ func TestErrorPromises(t *testing.T) {
 		{
 			op.waitError(ErrClosed),
 			[]error{ErrClosed, os.ErrClosed},
-			"libaio: pread /data/x (4096 bytes at offset 8192): file already closed: the queue is closed",
+			"libaio: pread /data/x (4096 bytes at offset 8192): the queue is closed",
 		},
 		{
 			op.waitError(context.Canceled),
@@ -59,9 +59,14 @@ func TestErrorPromises(t *testing.T) {
 			"libaio: alloc: invalid argument: size 0",
 		},
 		{
-			openError("/x", &os.PathError{Op: "open", Path: "/x", Err: syscall.EINVAL}),
+			openError("/proc/self/status", os.O_RDONLY, &os.PathError{Op: "open", Err: syscall.EINVAL}),
 			[]error{ErrNoDirectIO, errors.ErrUnsupported, syscall.EINVAL},
-			"libaio: open /x: invalid argument: the file system refused O_DIRECT: it has no direct I/O",
+			"libaio: open /proc/self/status: invalid argument: the file system refused O_DIRECT: it has no direct I/O",
+		},
+		{
+			openError("a\x00b", os.O_RDONLY, &os.PathError{Op: "open", Err: syscall.EINVAL}),
+			[]error{syscall.EINVAL},
+			"libaio: open a\x00b: invalid argument",
 		},
 		{ErrQueueFull, []error{ErrQueueFull, syscall.EAGAIN}, "queue full"},
 		{ErrFreed, []error{ErrFreed, syscall.EFAULT}, "buffer already freed"},

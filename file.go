@@ -17,6 +17,7 @@ import (
 // descriptor that is closed and used again can never receive I/O that was
 // meant for the File. Its methods are safe for any number of goroutines.
 type File struct {
+	made  bool // not the zero value, whose descriptor would be 0
 	name  string
 	fd    int
 	os    *os.File // nil for a borrowed descriptor
@@ -65,7 +66,7 @@ func Create(name string) (*File, error) {
 func OpenFile(name string, flag int, perm os.FileMode) (*File, error) {
 	f, err := os.OpenFile(name, flag|unix.O_DIRECT, perm)
 	if err != nil {
-		return nil, openError(name, err)
+		return nil, openError(name, flag, err)
 	}
 	fd := int(f.Fd())
 	align, direct := alignmentOf(fd)
@@ -76,21 +77,31 @@ func OpenFile(name string, flag int, perm os.FileMode) (*File, error) {
 			Detail: "statx says that this file has no direct I/O, though open accepts O_DIRECT",
 		}
 	}
-	return &File{name: name, fd: fd, os: f, align: align, direct: true}, nil
+	return &File{made: true, name: name, fd: fd, os: f, align: align, direct: true}, nil
 }
 
-func openError(name string, err error) error {
+func openError(name string, flag int, err error) error {
 	e := &Error{Op: "open", File: name, Err: err}
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		e.Err = errno
 	}
-	// open(2) has a second EINVAL, for bad flags, which Go's os never passes.
-	if errno == syscall.EINVAL {
+	if errno == syscall.EINVAL && opensBuffered(name, flag) {
 		e.also = ErrNoDirectIO
 		e.Detail = "the file system refused O_DIRECT: it has no direct I/O"
 	}
 	return e
+}
+
+// opensBuffered says whether it was O_DIRECT that open(2) did not like: EINVAL
+// has other reasons too.
+func opensBuffered(name string, flag int) bool {
+	const changes = os.O_CREATE | os.O_EXCL | os.O_TRUNC
+	f, err := os.OpenFile(name, flag&^changes, 0)
+	if err == nil {
+		f.Close()
+	}
+	return err == nil
 }
 
 // NewFile makes a File of a file that os opened, in whatever mode it is: add
@@ -128,7 +139,7 @@ func BorrowFD(fd int, name string) *File {
 	if name == "" {
 		name = fmt.Sprintf("fd %d", fd)
 	}
-	f := &File{name: name, fd: fd}
+	f := &File{made: true, name: name, fd: fd}
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_DIRECT != 0 {
 		f.direct = true
 		f.align, _ = alignmentOf(fd)
@@ -172,9 +183,13 @@ func (f *File) unit() int {
 // Stat is the state of the file, as [os.File.Stat]; ErrInvalid for a borrowed
 // descriptor.
 func (f *File) Stat() (os.FileInfo, error) {
-	if f.os == nil {
+	switch {
+	case f.os == nil:
 		return nil, &Error{Op: "stat", File: f.name, Err: ErrInvalid, Detail: "a borrowed descriptor: ask its owner"}
+	case !f.acquire():
+		return nil, &Error{Op: "stat", File: f.name, Err: ErrClosed, Detail: "the file is closed"}
 	}
+	defer f.release()
 	return f.os.Stat()
 }
 
@@ -182,6 +197,9 @@ func (f *File) Stat() (os.FileInfo, error) {
 // ones fail with ErrClosed. Where a Submit is under way at that moment the
 // descriptor is closed right after it. A second Close does nothing.
 func (f *File) Close() error {
+	if f == nil || !f.made {
+		return invalidf("close", "the File is nil, or was not made by OpenFile, NewFile or BorrowFD")
+	}
 	for {
 		s := f.state.Load()
 		if s&fileClosed != 0 {

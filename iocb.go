@@ -74,8 +74,11 @@ func (cb *IOCB) prep(op string, r request, bufs []*Buffer) error {
 
 // prepOne is prep for one Buffer; a nil Buffer is a null pointer of length 0.
 func (cb *IOCB) prepOne(op string, opcode uint16, fd int, b *Buffer, offset int64) error {
+	if err := cb.usable(op); err != nil {
+		return err
+	}
 	r := request{opcode: opcode, fd: int32(fd), offset: offset}
-	if cb == nil || b == nil {
+	if b == nil {
 		return cb.prep(op, r, nil)
 	}
 	r.buf, r.nbytes = uint64(b.address()), uint64(b.Len())
@@ -215,7 +218,7 @@ func (cb *IOCB) begin() error {
 		return invalidf(op, "the IOCB was not prepared: call a Prep method first")
 	}
 	if !cb.inFlight.CompareAndSwap(false, true) {
-		return cb.usable(op)
+		return &Error{Op: op, Err: ErrInFlight, Detail: "the IOCB is being submitted elsewhere"}
 	}
 	for i, b := range cb.bufs {
 		if !b.pin() {
@@ -229,7 +232,7 @@ func (cb *IOCB) begin() error {
 // end gives the IOCB and its first n Buffers back.
 func (cb *IOCB) end(n int) {
 	for _, b := range cb.bufs[:n] {
-		b.unpin()
+		b.drop()
 	}
 	cb.inFlight.Store(false)
 }

@@ -96,9 +96,7 @@ func aioContexts() int {
 
 func aioNr(t testing.TB) int {
 	t.Helper()
-	n, err := strconv.Atoi(readProc("aio-nr"))
-	require.NoError(t, err)
-	return n
+	return atoi(t, readProc("aio-nr"))
 }
 
 // ourGoroutines is the stacks of the goroutines that run code of this package,
@@ -118,9 +116,22 @@ func ourGoroutines() string {
 // threads is the number of OS threads of this process.
 func threads(t testing.TB) int {
 	t.Helper()
-	names, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(names)
+	return len(dirNames(t, "/proc/self/task"))
+}
+
+func dirNames(t testing.TB, dir string) []string {
+	t.Helper()
+	d, err := os.Open(dir)
+	require.NoError(t, err)
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	require.NoError(t, err)
+	return names
+}
+
+func atoi(t testing.TB, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	require.NoError(t, err)
+	return n
 }

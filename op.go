@@ -3,7 +3,6 @@ package libaio
 import (
 	"fmt"
 	"math"
-	"strings"
 	"syscall"
 	"unsafe"
 )
@@ -98,21 +97,21 @@ func Pread(f *File, b *Buffer, offset int64) Op {
 }
 
 // Pwrite writes the bytes of b at the offset, in bytes from the start of the
-// file. Stands for io_prep_pwrite.
+// file; on a file that is open with O_APPEND, at its end, whatever the offset. Stands for io_prep_pwrite.
 func Pwrite(f *File, b *Buffer, offset int64) Op {
 	return Op{kind: KindPwrite, file: f, buf: b, offset: offset}
 }
 
 // Preadv reads at the offset into several Buffers, 1 to 1024 of them, each of
-// which is filled before the next. The slice must stay as it is until the
-// completion. Stands for io_prep_preadv and, with flags, io_prep_preadv2.
+// which is filled before the next. The slice may be used for something else once
+// the operation is accepted. Stands for io_prep_preadv and, with flags, io_prep_preadv2.
 func Preadv(f *File, bufs []*Buffer, offset int64) Op {
 	return Op{kind: KindPreadv, file: f, bufs: bufs, offset: offset}
 }
 
 // Pwritev writes several Buffers, 1 to 1024 of them, one behind the other, at
-// the offset. The slice must stay as it is until the completion. Stands for
-// io_prep_pwritev and, with flags, io_prep_pwritev2.
+// the offset. The slice may be used for something else once the operation is
+// accepted. Stands for io_prep_pwritev and, with flags, io_prep_pwritev2.
 func Pwritev(f *File, bufs []*Buffer, offset int64) Op {
 	return Op{kind: KindPwritev, file: f, bufs: bufs, offset: offset}
 }
@@ -209,6 +208,8 @@ func (o *Op) check() *Error {
 		return invalidf("submit", "%v is no operation: make one with Pread, Pwrite, Preadv, Pwritev, Fsync, Fdsync, Poll or Noop", o.kind)
 	case o.file == nil && o.kind != KindNoop:
 		return o.invalid("the File is nil: open one with OpenFile")
+	case o.file != nil && !o.file.made:
+		return o.invalid("the File was not made by OpenFile, NewFile or BorrowFD")
 	case !kinds[o.kind].data:
 		return o.checkOther()
 	case kinds[o.kind].vector:
@@ -217,6 +218,8 @@ func (o *Op) check() *Error {
 		}
 	case o.buf == nil:
 		return o.invalid("the Buffer is nil: allocate one with Alloc or a Pool")
+	case o.buf.root == nil:
+		return o.invalid("the Buffer was not made by Alloc or a Pool")
 	}
 	return o.checkData()
 }
@@ -237,8 +240,8 @@ func (o *Op) checkVector() *Error {
 		return o.invalid("%d Buffers: must be 1 to %d", len(o.bufs), maxVector)
 	}
 	for i, b := range o.bufs {
-		if b == nil {
-			return o.invalid("Buffer %d of %d is nil", i, len(o.bufs))
+		if b == nil || b.root == nil {
+			return o.invalid("Buffer %d of %d is nil, or was not made by Alloc or a Pool", i, len(o.bufs))
 		}
 	}
 	return nil
@@ -324,8 +327,8 @@ func (o *Op) resumable(done int) bool {
 }
 
 // pin takes the file and the memory for the kernel, or says why it cannot.
-// Every pin has its releaseFile (after io_submit, when the kernel holds its own
-// reference) and its unpinMemory (after the completion).
+// The file is released after io_submit, when the kernel holds its own
+// reference, and the memory after the completion.
 func (o *Op) pin() *Error {
 	if err := o.check(); err != nil {
 		return err
@@ -347,7 +350,7 @@ func (o *Op) pinMemory() bool {
 	for i, b := range o.bufs {
 		if !b.pin() {
 			for _, b := range o.bufs[:i] {
-				b.unpin()
+				b.drop()
 			}
 			return false
 		}
@@ -357,10 +360,10 @@ func (o *Op) pinMemory() bool {
 
 func (o *Op) unpinMemory() {
 	if o.buf != nil {
-		o.buf.unpin()
+		o.buf.drop()
 	}
 	for _, b := range o.bufs {
-		b.unpin()
+		b.drop()
 	}
 }
 
@@ -374,31 +377,6 @@ func (o *Op) releaseFile() {
 func (o *Op) unpin() {
 	o.releaseFile()
 	o.unpinMemory()
-}
-
-// pinAll pins all operations or none.
-func pinAll(ops []Op) error {
-	for i := range ops {
-		if err := ops[i].pin(); err != nil {
-			unpinAll(ops[:i])
-			return inBatch(err, i, len(ops))
-		}
-	}
-	return nil
-}
-
-// inBatch adds to an error which operation of several it is about.
-func inBatch(err *Error, i, n int) error {
-	if n > 1 {
-		err.Detail = strings.TrimSpace(fmt.Sprintf("%s (number %d of %d, counted from 0; none was submitted)", err.Detail, i, n))
-	}
-	return err
-}
-
-func unpinAll(ops []Op) {
-	for i := range ops {
-		ops[i].unpin()
-	}
 }
 
 // request writes what is left of the operation behind done bytes as the C side

@@ -37,7 +37,7 @@ func (p *Pool) Get() (*Buffer, error) {
 		b := p.idle[n-1]
 		p.idle = p.idle[:n-1]
 		p.mu.Unlock()
-		b.state.Add(-stateFreed) // not Store: a stale pin may be in between
+		b.revive()
 		return b, nil
 	}
 	p.mu.Unlock()

@@ -30,13 +30,16 @@ func (q *Queue) reapUntilClosed() {
 func (q *Queue) reap() {
 	for {
 		n, errno := sysGetEvents(q.ring.ctx, 0, q.events, 0)
-		if errno == syscall.EINTR {
-			continue
-		}
-		if n == 0 {
+		switch {
+		case errno == syscall.EINTR:
+		case errno != 0:
+			// NewQueue has seen it work. Going on would be a silent hang.
+			panic(&Error{Op: "io_getevents", Err: errno, Detail: "the context of an open queue is gone"})
+		case n == 0:
 			return
+		default:
+			q.deliver(q.events[:n])
 		}
-		q.deliver(q.events[:n])
 	}
 }
 
@@ -50,26 +53,41 @@ func (q *Queue) deliver(events []event) {
 	}
 	for i := range events {
 		index := uint32(events[i].data)
-		if res := events[i].res; !q.resume(index, res) {
-			q.finish(index, res)
+		res := events[i].res
+		if q.again(index, res) {
+			continue
 		}
+		if res == -int64(syscall.EINTR) { // its file was closed meanwhile
+			res = -int64(syscall.EBADF)
+		}
+		q.finish(index, res)
 	}
-	q.sendLater() // what was resumed
+	q.sendLater() // what is to be done again
 	q.settle()
-	q.mu.Unlock()
+	q.unlock()
 }
 
-// resume makes the remainder of a short transfer pending again, if that is
-// wanted and possible. Held: mu.
-func (q *Queue) resume(index uint32, res int64) bool {
+// again makes an operation pending again: the remainder of a short transfer, if
+// that is wanted and possible, or one that a signal has interrupted, as Go's own
+// do all the time. Held: mu.
+func (q *Queue) again(index uint32, res int64) bool {
 	s := &q.slots[index]
-	if res <= 0 || s.sink == sinkAbandoned || !s.op.resumable(s.done+int(res)) {
+	switch {
+	case s.sink == sinkAbandoned:
+		return false
+	case res == -int64(syscall.EINTR):
+		if !s.op.resume && !s.op.file.acquire() {
+			return false
+		}
+		q.stats.Retries++
+	case res > 0 && s.op.resumable(s.done+int(res)):
+		s.done += int(res)
+		q.stats.Resumed++
+	default:
 		return false
 	}
-	s.done += int(res)
 	s.stage = stagePending
 	q.pending = append(q.pending, index)
-	q.stats.Resumed++
 	return true
 }
 
@@ -89,16 +107,40 @@ func (q *Queue) finish(index uint32, res int64) {
 	if op.resume || s.stage == stagePending {
 		op.releaseFile() // the sender has not
 	}
-	op.unpinMemory()
+	q.release(op)
 	switch s.sink {
 	case sinkChannel:
-		q.ch <- Completion{Tag: op.tag, Buffer: op.buf, Buffers: op.bufs, Offset: op.offset, N: n, Err: err, Kind: op.kind}
+		q.ch <- Completion{Tag: op.tag, Buffer: op.buf, Buffers: s.given, Offset: op.offset, N: n, Err: err, Kind: op.kind}
 		q.owed--
 	case sinkCall:
 		s.call.n, s.call.err = n, err
 		s.call.done <- struct{}{}
 	}
 	q.stats.completed(res)
-	*s = slot{} // let go of the file and the memory
+	clear(s.vector)
+	*s = slot{vector: s.vector[:0]} // let go of the file and the memory
 	q.free = append(q.free, index)
+}
+
+// release takes the memory back from the kernel. What its owner has given up
+// meanwhile is freed by unlock, as that may take long. Held: mu.
+func (q *Queue) release(op *Op) {
+	if op.buf != nil && op.buf.unpin() {
+		q.released = append(q.released, op.buf.root)
+	}
+	for _, b := range op.bufs {
+		if b.unpin() {
+			q.released = append(q.released, b.root)
+		}
+	}
+}
+
+// unlock lets mu go and then frees what was released.
+func (q *Queue) unlock() {
+	released := q.released
+	q.released = nil
+	q.mu.Unlock()
+	for _, b := range released {
+		b.giveBack()
+	}
 }

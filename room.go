@@ -12,76 +12,101 @@ import (
 
 // waiter is a goroutine in awaitRoom. Guarded by the Queue's mu.
 type waiter struct {
-	want      int
-	onChannel bool // needs places on the channel too
-	granted   int
-	looking   bool          // it looks at the channel from time to time
-	ready     chan struct{} // capacity 1: look again
-	timer     *time.Timer
-	next      *waiter
+	want       int
+	granted    int
+	onChannel  bool // needs places on the channel too
+	looking    bool // looks at the channel from time to time
+	arrival    uint64
+	ready      chan struct{} // capacity 1: look again
+	timer      *time.Timer
+	prev, next *waiter
 }
 
-// waitList is a list of waiters, and of idle waiters to use again.
-type waitList struct {
-	head, tail *waiter
-	spare      *waiter
-}
+// waitList is a list of waiters in the order of their arrival.
+type waitList struct{ head, tail *waiter }
 
-func (l *waitList) add(want int, onChannel bool) *waiter {
-	w := l.spare
-	if w == nil {
-		w = &waiter{ready: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
-		w.timer.Stop()
-	} else {
-		l.spare = w.next
-	}
-	w.want, w.onChannel, w.granted, w.looking, w.next = want, onChannel, 0, false, nil
+func (l *waitList) push(w *waiter) {
+	w.prev, w.next = l.tail, nil
 	if l.tail == nil {
 		l.head = w
 	} else {
 		l.tail.next = w
 	}
 	l.tail = w
-	return w
 }
 
-// remove takes w out of the list.
 func (l *waitList) remove(w *waiter) {
-	var before *waiter
-	for at := l.head; at != nil; before, at = at, at.next {
-		if at == w {
-			l.unlink(before, w)
-			return
-		}
-	}
-}
-
-func (l *waitList) unlink(before, w *waiter) {
-	if before == nil {
+	if w.prev == nil {
 		l.head = w.next
 	} else {
-		before.next = w.next
+		w.prev.next = w.next
 	}
-	if l.tail == w {
-		l.tail = before
+	if w.next == nil {
+		l.tail = w.prev
+	} else {
+		w.next.prev = w.prev
 	}
-	w.next = nil
-}
-
-// retire keeps a waiter that is in no list for use again.
-func (l *waitList) retire(w *waiter) {
-	w.timer.Stop()
-	select {
-	case <-w.ready:
-	default:
-	}
-	w.next, l.spare = l.spare, w
+	w.prev, w.next = nil, nil
 }
 
 func (l *waitList) wakeAll() {
 	for w := l.head; w != nil; w = w.next {
 		w.wake()
 	}
+}
+
+// waiters are those who wait for a slot alone, and those who wait for a slot
+// and a place on the channel.
+type waiters struct {
+	slot, channel waitList
+	arrivals      uint64
+	spare         []*waiter // to use again
+}
+
+func (ws *waiters) none() bool { return ws.slot.head == nil && ws.channel.head == nil }
+
+func (ws *waiters) list(w *waiter) *waitList {
+	if w.onChannel {
+		return &ws.channel
+	}
+	return &ws.slot
+}
+
+func (ws *waiters) add(want int, onChannel bool) *waiter {
+	var w *waiter
+	if n := len(ws.spare); n > 0 {
+		w, ws.spare = ws.spare[n-1], ws.spare[:n-1]
+	} else {
+		w = &waiter{ready: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+		w.timer.Stop()
+	}
+	w.want, w.granted, w.onChannel, w.looking = want, 0, onChannel, false
+	ws.arrivals++
+	w.arrival = ws.arrivals
+	ws.list(w).push(w)
+	return w
+}
+
+// retire keeps a waiter that is in no list for use again.
+func (ws *waiters) retire(w *waiter) {
+	w.timer.Stop()
+	select {
+	case <-w.ready:
+	default:
+	}
+	ws.spare = append(ws.spare, w)
+}
+
+// first is who came first of those that a slot would help.
+func (ws *waiters) first(places bool) *waiter {
+	s, c := ws.slot.head, ws.channel.head
+	switch {
+	case c == nil || !places:
+		return s
+	case s == nil || c.arrival < s.arrival:
+		return c
+	}
+	return s
 }
 
 func (w *waiter) wake() {
@@ -100,24 +125,16 @@ func (q *Queue) room(onChannel bool) int {
 	return max(n, 0)
 }
 
-// places is how many completions the channel can take beyond those it owes.
+// places is how many completions the channel can take beyond those it owes. It
+// grows by itself when the channel is read; it shrinks only under mu.
 func (q *Queue) places() int { return cap(q.ch) - len(q.ch) - q.owed }
-
-// firstOnChannel is the first waiter that needs places on the channel.
-func (l *waitList) firstOnChannel() *waiter {
-	w := l.head
-	for w != nil && !w.onChannel {
-		w = w.next
-	}
-	return w
-}
 
 // A channel does not tell when it is read. When only its reader can make room,
 // the first of those who wait for that therefore looks again after these
 // times; completions wake it in any case.
 const (
 	lookAgainFirst = 50 * time.Microsecond
-	lookAgainMost  = 2 * time.Millisecond
+	lookAgainMost  = 10 * time.Millisecond
 )
 
 // awaitRoom waits until one to want operations can be accepted, and returns
@@ -127,14 +144,32 @@ func (q *Queue) awaitRoom(ctx context.Context, want int, onChannel bool) (int, e
 	if err := q.stopped(ctx); err != nil {
 		return 0, err
 	}
-	if q.waiters.head == nil {
+	if q.waiters.none() {
 		if n := q.room(onChannel); n > 0 {
 			return min(n, want), nil
 		}
 	}
-	q.stats.Waits++
 	w := q.waiters.add(want, onChannel)
 	q.grant()
+	if w.granted == 0 {
+		q.stats.Waits++
+		q.wait(ctx, w)
+	}
+	granted := w.granted
+	q.promise(w, -granted)
+	if granted == 0 {
+		q.waiters.list(w).remove(w)
+	}
+	q.waiters.retire(w)
+	if err := q.stopped(ctx); err != nil {
+		q.grant() // what was promised to us, or our turn to look, is the next one's
+		return 0, err
+	}
+	return granted, nil
+}
+
+// wait waits until w is granted room or stopped. Held: mu, but not meanwhile.
+func (q *Queue) wait(ctx context.Context, w *waiter) {
 	for delay := lookAgainFirst; w.granted == 0 && q.stopped(ctx) == nil; {
 		var again <-chan time.Time
 		w.looking = q.mustLook(w)
@@ -153,29 +188,20 @@ func (q *Queue) awaitRoom(ctx context.Context, want int, onChannel bool) (int, e
 		q.stats.Looks++
 		q.grant()
 	}
-	granted := w.granted
-	q.promise(w, -granted)
-	if granted == 0 {
-		q.waiters.remove(w)
-	}
-	q.waiters.retire(w)
-	if err := q.stopped(ctx); err != nil {
-		q.grant() // what was promised to us is for the next
-		return 0, err
-	}
-	return granted, nil
 }
 
 // mustLook says whether w, to whom grant gave nothing, must look at the
 // channel. That a slot was free tells that only a place was missing; the
 // channel itself may have been read since. Held: mu since that grant.
 func (q *Queue) mustLook(w *waiter) bool {
-	return q.room(false) > 0 && w == q.waiters.firstOnChannel()
+	return q.room(false) > 0 && w == q.waiters.channel.head
 }
 
 // stopped is why a wait must end, or not begin.
 func (q *Queue) stopped(ctx context.Context) error {
 	switch {
+	case q.ch == nil:
+		return errZeroQueue
 	case q.closed:
 		return ErrClosed
 	case ctx == nil:
@@ -184,7 +210,10 @@ func (q *Queue) stopped(ctx context.Context) error {
 	return ctx.Err()
 }
 
-var errNilContext = fmt.Errorf("%w: the context is nil: pass context.Background()", ErrInvalid)
+var (
+	errNilContext = fmt.Errorf("%w: the context is nil: pass context.Background()", ErrInvalid)
+	errZeroQueue  = fmt.Errorf("%w: the Queue was not made by NewQueue", ErrInvalid)
+)
 
 // grant promises what room there is to the waiters, and has the first of those
 // who only lack a place on the channel look at it. Held: mu.
@@ -192,22 +221,17 @@ func (q *Queue) grant() {
 	if q.closed {
 		return
 	}
-	var before *waiter
-	looker := false
-	for w := q.waiters.head; w != nil && q.room(false) > 0; {
-		next := w.next
-		if n := min(w.want, q.room(w.onChannel)); n > 0 {
-			q.waiters.unlink(before, w)
-			q.promise(w, n)
-			w.wake()
-		} else {
-			if !looker && !w.looking {
-				w.wake()
-			}
-			looker = true
-			before = w
+	for q.room(false) > 0 {
+		w := q.waiters.first(q.places() > 0)
+		if w == nil {
+			break
 		}
-		w = next
+		q.waiters.list(w).remove(w)
+		q.promise(w, min(w.want, q.room(w.onChannel)))
+		w.wake()
+	}
+	if w := q.waiters.channel.head; w != nil && !w.looking && q.mustLook(w) {
+		w.wake()
 	}
 }
 

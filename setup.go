@@ -35,11 +35,42 @@ func setup(depth int) (uintptr, error) {
 	case syscall.ENOSYS:
 		e.Detail = "this kernel has no AIO (CONFIG_AIO), or a seccomp profile hides it"
 	case syscall.EPERM, syscall.EACCES:
-		e.Detail = "not permitted: a seccomp profile denies io_setup; allow io_setup, io_submit, io_getevents and io_destroy in it"
+		e.Detail = "not permitted: a seccomp profile denies io_setup; allow io_setup, io_submit, io_getevents, io_cancel and io_destroy in it"
 	default:
 		e.Detail = fmt.Sprintf("depth %d", depth)
 	}
 	return 0, e
+}
+
+// canGetEvents tries io_getevents, which a seccomp profile may deny although it
+// allows io_setup: completions would never be seen. libaio makes no system call
+// for an empty ring unless it is to wait.
+func canGetEvents(ctx uintptr) error {
+	for {
+		_, errno := sysGetEvents(ctx, 0, make([]event, 1), 1)
+		switch errno {
+		case 0:
+			return nil
+		case syscall.EINTR:
+		default:
+			return &Error{Op: "io_getevents", Err: errno, Detail: "not permitted, or not there: a seccomp profile must allow it beside io_setup"}
+		}
+	}
+}
+
+// canCancel tries io_cancel on what is not in flight, for which the kernel has
+// EINVAL. Without it a poll could not be ended.
+func canCancel(ctx uintptr) error {
+	var iocb cMemory
+	if errno := iocb.grow(iocbSize); errno != 0 {
+		return errno
+	}
+	defer iocb.free()
+	var ev event
+	if errno := sysCancel(ctx, uintptr(iocb.p), &ev); errno != syscall.EINVAL {
+		return errno
+	}
+	return nil
 }
 
 // readProc reads a number below /proc/sys/fs as text, for a message.

@@ -1,0 +1,338 @@
+package libaio
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// A read of an empty pipe that is not O_NONBLOCK blocks in io_submit until
+// somebody writes: what a slow file system does, for as long as we like.
+func newBlockingPipe(t testing.TB) (*File, func()) {
+	t.Helper()
+	var p [2]int
+	require.NoError(t, unix.Pipe2(p[:], unix.O_CLOEXEC))
+	unblock := sync.OnceFunc(func() { unix.Write(p[1], make([]byte, 8)) })
+	t.Cleanup(func() { unblock(); unix.Close(p[0]); unix.Close(p[1]) })
+	return BorrowFD(p[0], "blocking pipe"), unblock
+}
+
+// blockSender has a sender of q block until the function returned is called.
+func blockSender(t *testing.T, q *Queue) func() {
+	t.Helper()
+	f, unblock := newBlockingPipe(t)
+	small := newBuffer(t, 8)
+	before := q.Stats().InFlight
+	done := make(chan error, 1)
+	go func() {
+		_, err := q.Do(ctxOf(t), Pread(f, small, 0))
+		done <- err
+	}()
+	require.Eventually(t, func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.sending > 0 && len(q.pending) == 0 && q.depth-len(q.free) > before
+	}, time.Minute, 100*time.Microsecond)
+	return func() { unblock(); require.NoError(t, <-done) }
+}
+
+// An operation that blocks in io_submit delays those that came with it, and no
+// others.
+func TestBlockedSenderDelaysNobodyElse(t *testing.T) {
+	q, f, b := newQueue(t, 16), newFile(t, 8*block), newBuffer(t, block)
+	var unblock []func()
+	for range 3 {
+		unblock = append(unblock, blockSender(t, q))
+		n, err := q.Do(ctxOf(t), Pread(f, b, block))
+		require.NoError(t, err)
+		require.Equal(t, block, n)
+		requirePattern(t, b.Bytes(), block, 0)
+		_, err = q.Submit(ctxOf(t), Pread(f, b, 0), Noop())
+		require.NoError(t, err)
+		for _, c := range receive(t, q, 2) {
+			require.NoError(t, c.Err)
+		}
+	}
+	for _, u := range unblock {
+		u()
+	}
+}
+
+// Close waits for a sender that blocks: its C memory is in use.
+func TestCloseWaitsForTheSender(t *testing.T) {
+	q := newQueue(t, 4)
+	unblock := blockSender(t, q)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	err := q.Shutdown(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "pread blocking pipe (8 bytes at offset 0)")
+	unblock()
+	require.NoError(t, q.Close())
+}
+
+// idle must not be true while a sender is at work, even if all that it has sent
+// is through.
+func TestNotIdleWhileSending(t *testing.T) {
+	q := newQueue(t, 1)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	require.True(t, q.idle())
+	q.sending++
+	require.False(t, q.idle())
+	q.sending--
+}
+
+// With all senders blocked, what is pending can still be withdrawn, and goes on
+// when one comes back.
+func TestAllSendersBlocked(t *testing.T) {
+	q, f, b := newQueue(t, 2*maxSenders), newFile(t, block), newBuffer(t, block)
+	var unblock []func()
+	for range maxSenders {
+		unblock = append(unblock, blockSender(t, q))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	_, err := q.Do(ctx, Pread(f, b, 0))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, ErrInFlight)
+	require.False(t, b.InFlight())
+
+	_, err = q.Submit(ctxOf(t), Pread(f, b, 0))
+	require.NoError(t, err)
+	for _, u := range unblock {
+		u()
+	}
+	require.NoError(t, receive(t, q, 1)[0].Err)
+}
+
+// Concurrent submitters share calls: what is accepted while a sender is at work
+// goes in one batch.
+func TestSubmittersShareCalls(t *testing.T) {
+	const others = 20
+	q, f := newQueue(t, 64), newFile(t, others*block)
+	bufs := newBuffers(t, others, block)
+	q.mu.Lock()
+	q.sending = maxSenders // as if they all were at work
+	q.mu.Unlock()
+	var wg sync.WaitGroup
+	for i, b := range bufs {
+		wg.Go(func() {
+			n, err := q.Do(ctxOf(t), Pread(f, b, int64(i)*block))
+			assert.NoError(t, err)
+			assert.Equal(t, block, n)
+			assert.Equal(t, -1, wrongAt(b.Bytes(), int64(i)*block, 0))
+		})
+	}
+	require.Eventually(t, func() bool { return q.Stats().InFlight == others }, time.Minute, time.Millisecond)
+	before := q.Stats()
+	q.mu.Lock()
+	q.sending = 0
+	q.flush()
+	q.unlock()
+	wg.Wait()
+	after := q.Stats()
+	require.EqualValues(t, 1, after.Batches-before.Batches)
+	require.EqualValues(t, 1, after.SubmitCalls-before.SubmitCalls)
+}
+
+// A submitter is not kept sending for others without end: it hands over.
+func TestSenderHandsOver(t *testing.T) {
+	q := newQueue(t, 8)
+	var stop atomic.Bool
+	var others sync.WaitGroup
+	for range 4 {
+		others.Go(func() {
+			for !stop.Load() {
+				_, err := q.Do(ctxOf(t), Noop())
+				assert.NoError(t, err)
+			}
+		})
+	}
+	for range 2000 {
+		_, err := q.Do(ctxOf(t), Noop())
+		require.NoError(t, err)
+	}
+	stop.Store(true)
+	others.Wait()
+}
+
+// Go preempts with signals, and a read that a signal interrupts completes with
+// EINTR: nobody gets to see that.
+func TestInterruptedRead(t *testing.T) {
+	q, b := newQueue(t, 2), newBuffer(t, 8)
+	f, unblock := newBlockingPipe(t)
+	done := make(chan error, 1)
+	go func() {
+		n, err := q.Do(ctxOf(t), Pread(f, b, 0))
+		assert.Equal(t, 8, n)
+		done <- err
+	}()
+	require.Eventually(t, func() bool { return q.Stats().InFlight == 1 }, time.Minute, time.Millisecond)
+	// A signal to the process goes to any thread; one of many hits.
+	require.Eventually(t, func() bool {
+		for _, tid := range threadIDs(t) {
+			_ = unix.Tgkill(unix.Getpid(), tid, syscall.SIGURG)
+		}
+		return q.Stats().Retries > 0
+	}, time.Minute, 100*time.Microsecond)
+	require.Empty(t, done)
+	unblock()
+	require.NoError(t, <-done)
+	requireNotHeld(t, f)
+	require.False(t, b.InFlight())
+}
+
+// The same with the file closed before the signal: there is nothing to try
+// again on.
+func TestInterruptedReadOfAClosedFile(t *testing.T) {
+	q, b := newQueue(t, 2), newBuffer(t, 8)
+	f, _ := newBlockingPipe(t)
+	done := make(chan error, 1)
+	go func() {
+		_, err := q.Do(ctxOf(t), Pread(f, b, 0))
+		done <- err
+	}()
+	require.Eventually(t, func() bool { return q.Stats().InFlight == 1 }, time.Minute, time.Millisecond)
+	time.Sleep(time.Millisecond)
+	require.NoError(t, f.Close())
+	require.Eventually(t, func() bool {
+		for _, tid := range threadIDs(t) {
+			_ = unix.Tgkill(unix.Getpid(), tid, syscall.SIGURG)
+		}
+		return len(done) > 0
+	}, time.Minute, 100*time.Microsecond)
+	require.ErrorIs(t, <-done, syscall.EBADF)
+}
+
+// Released memory is freed once the last operation is through, not under mu.
+func TestReleasedInFlight(t *testing.T) {
+	before := Memory()
+	q, f := newQueue(t, 4), newFile(t, 8*block)
+	for range 50 {
+		b, err := Alloc(8*block, block)
+		require.NoError(t, err)
+		_, err = q.Submit(ctxOf(t), Pread(f, b, 0), Preadv(f, []*Buffer{b}, 0))
+		require.NoError(t, err)
+		require.NoError(t, b.Release())
+		for _, c := range receive(t, q, 2) {
+			require.NoError(t, c.Err)
+		}
+	}
+	require.Equal(t, before, Memory())
+}
+
+func TestZeroValues(t *testing.T) {
+	q, f, b := newQueue(t, 2), newFile(t, block), newBuffer(t, block)
+	for _, bad := range []*Buffer{nil, {}} {
+		require.Nil(t, bad.Bytes())
+		require.Zero(t, bad.Len())
+		require.False(t, bad.InFlight())
+		require.ErrorIs(t, bad.Free(), ErrInvalid)
+		require.ErrorIs(t, bad.Release(), ErrInvalid)
+		_, err := bad.Slice(0, 1)
+		require.ErrorIs(t, err, ErrInvalid)
+		for _, op := range []Op{Pread(f, bad, 0), Preadv(f, []*Buffer{b, bad}, 0)} {
+			_, err = q.Do(ctxOf(t), op)
+			require.ErrorIs(t, err, ErrInvalid)
+		}
+	}
+	for _, bad := range []*File{nil, {}} {
+		require.ErrorIs(t, bad.Close(), ErrInvalid)
+		_, err := q.Do(ctxOf(t), Pwrite(bad, b, 0)) // the zero descriptor is standard input
+		require.ErrorIs(t, err, ErrInvalid)
+	}
+	zero := new(Queue)
+	_, err := zero.Do(ctxOf(t), Noop())
+	require.ErrorIs(t, err, ErrInvalid)
+	_, err = zero.Submit(ctxOf(t), Noop())
+	require.ErrorIs(t, err, ErrInvalid)
+	_, err = zero.TrySubmit(Noop())
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorIs(t, zero.Close(), ErrInvalid)
+	require.Zero(t, zero.Cancel(0))
+	require.Nil(t, zero.Completions())
+	require.Zero(t, zero.Stats())
+}
+
+// The slice of a vector is the caller's again once the operation is accepted.
+func TestVectorSliceIsCopied(t *testing.T) {
+	q, f := newQueue(t, 4), newFile(t, 4*block)
+	a, b := newBuffer(t, block), newBuffer(t, block)
+	q.mu.Lock()
+	q.sending = maxSenders
+	q.mu.Unlock()
+	bufs := []*Buffer{a}
+	_, err := q.Submit(ctxOf(t), Preadv(f, bufs, 0))
+	require.NoError(t, err)
+	bufs[0] = b
+	require.True(t, a.InFlight())
+	require.False(t, b.InFlight())
+	q.mu.Lock()
+	q.sending = 0
+	q.flush()
+	q.unlock()
+	require.NoError(t, receive(t, q, 1)[0].Err)
+	requirePattern(t, a.Bytes(), 0, 0)
+	require.Equal(t, make([]byte, block), b.Bytes())
+	require.False(t, a.InFlight())
+	require.False(t, b.InFlight())
+}
+
+// A view ends with the life of its parent in which it was made.
+func TestStaleView(t *testing.T) {
+	p, err := NewPool(block, block)
+	require.NoError(t, err)
+	defer p.Close()
+	b, err := p.Get()
+	require.NoError(t, err)
+	v, err := b.Slice(0, 512)
+	require.NoError(t, err)
+	require.NoError(t, p.Put(b))
+	again, err := p.Get()
+	require.NoError(t, err)
+	require.Same(t, b, again)
+	require.Nil(t, v.Bytes())
+	require.False(t, v.pin())
+	require.False(t, again.InFlight())
+	_, err = v.Slice(0, 1)
+	require.ErrorIs(t, err, ErrFreed)
+	w, err := again.Slice(0, 512)
+	require.NoError(t, err)
+	require.NotNil(t, w.Bytes())
+	require.NoError(t, p.Put(again))
+}
+
+// An IOCB in flight is left alone by a Prep that is refused: it still has the
+// Buffer that it was submitted with.
+func TestRefusedPrepLeavesTheBuffer(t *testing.T) {
+	c, cb, f := newContext(t, 8), newIOCB(t), newFile(t, block)
+	a, b := newBuffer(t, block), newBuffer(t, block)
+	require.NoError(t, cb.PrepPread(f.FD(), a, 0))
+	_, err := c.Submit(cb)
+	require.NoError(t, err)
+	require.ErrorIs(t, cb.PrepPread(f.FD(), b, 0), ErrInFlight)
+	require.ErrorIs(t, cb.PrepPreadv(f.FD(), []*Buffer{b}, 0), ErrInFlight)
+	var ev [1]Event
+	_, err = c.GetEvents(1, ev[:], time.Minute)
+	require.NoError(t, err)
+	require.False(t, a.InFlight())
+	require.False(t, b.InFlight())
+	require.NotNil(t, b.Bytes())
+}
+
+func threadIDs(t testing.TB) []int {
+	t.Helper()
+	var ids []int
+	for _, name := range dirNames(t, "/proc/self/task") {
+		ids = append(ids, atoi(t, name))
+	}
+	return ids
+}
