@@ -8,7 +8,8 @@
 //   - [Queue] is a bounded queue around one kernel AIO context. [Queue.Submit]
 //     gives it operations, [Queue.Completions] is the channel on which they
 //     come back, and [Queue.Do] runs one operation and waits for it.
-//   - [Op] is an operation: [Pread], [Pwrite], [Fsync], [Fdsync], [Poll].
+//   - [Op] is an operation: [Pread], [Pwrite], [Preadv], [Pwritev], [Fsync],
+//     [Fdsync], [Poll], [Noop].
 //   - [File] is a file opened for direct I/O.
 //   - [Buffer] is aligned C memory, from [Alloc] or a [Pool].
 //   - [Context] and [IOCB] are libaio as it is, for code ported from C.
@@ -20,8 +21,10 @@
 //
 // From the moment that Submit, TrySubmit or Do is called until the completion
 // is received, the Buffer belongs to the kernel. Do not read it during a read,
-// do not change it at all; Free and Put refuse it with [ErrInFlight]. The
-// completion gives it back, after a success and after a failure alike.
+// do not change it at all, do not free it or put it back. The completion gives it
+// back, after a success and after a failure alike. While the kernel does hold
+// the memory, Free and Put refuse it with [ErrInFlight]; they cannot tell that
+// a completion is still unread, so giving the memory back then is on the caller.
 //
 // A File may be closed at any time: what was submitted before still runs on
 // it. A descriptor given with [BorrowFD] must stay open until its operations
@@ -38,8 +41,10 @@
 // not see the kernel, nor C memory; go test -asan sees the latter.
 //
 // io_submit can block. The kernel does buffered I/O inside it, and so it does
-// what a write that extends a file needs before the device sees it. Open files
-// for direct I/O, and write to space that was allocated before.
+// what a write that extends a file needs before the device sees it. The Submit or
+// Do that brought the operation there then blocks as well, whatever its context
+// says; the operations of others are sent past it. Open files for direct I/O, and
+// write to space that was allocated before.
 //
 // A completion says that the data is where the operation was asked to bring
 // it, and no more: a write is durable after an Fsync or Fdsync that was

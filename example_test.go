@@ -11,9 +11,10 @@ import (
 )
 
 func Example() {
-	name := filepath.Join(os.TempDir(), "libaio-example")
-	defer os.Remove(name)
-	f, err := libaio.Create(name) // O_DIRECT
+	dir, err := os.MkdirTemp(os.Getenv("LIBAIO_TEST_DIR"), "libaio-example-")
+	check(err)
+	defer os.RemoveAll(dir)
+	f, err := libaio.Create(filepath.Join(dir, "data")) // O_DIRECT
 	check(err)
 	defer f.Close()
 	q, err := libaio.NewQueue(32, nil) // at most 32 in flight
@@ -27,6 +28,7 @@ func Example() {
 	copy(buf.Bytes(), "hello, disk")
 	_, err = q.Do(ctx, libaio.Pwrite(f, buf, 0).WithDurability(libaio.DurabilityData))
 	check(err)
+	clear(buf.Bytes())
 	_, err = q.Submit(ctx, libaio.Pread(f, buf, 0).WithTag(7))
 	check(err)
 	c := <-q.Completions()

@@ -167,3 +167,11 @@ func requireNotHeld(t testing.TB, f *File) {
 	t.Helper()
 	require.Eventually(t, func() bool { return f.state.Load() == 0 }, time.Minute, time.Millisecond)
 }
+
+// skipIfUnlimited skips a test of what is more than the system allows.
+func skipIfUnlimited(t testing.TB) {
+	t.Helper()
+	if l, err := Limits(); err != nil || l.Max >= maxDepth {
+		t.Skipf("aio-max-nr is %d, which no depth exceeds (%v)", l.Max, err)
+	}
+}

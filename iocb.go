@@ -164,7 +164,8 @@ func (cb *IOCB) PrepFdsync(fd int) error {
 }
 
 // PrepPoll prepares a wait for any of the events, as in poll(2); the result
-// is the set that came. Stands for io_prep_poll.
+// is the set that came, which has more than was asked for where the kernel had
+// to wait, such as POLLRDNORM beside POLLIN. Stands for io_prep_poll.
 func (cb *IOCB) PrepPoll(fd int, events PollEvents) error {
 	return cb.prep("io_prep_poll", request{opcode: opPoll, fd: int32(fd), events: uint32(events)}, nil)
 }

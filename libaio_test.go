@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -139,6 +140,51 @@ func TestContextCancel(t *testing.T) {
 	require.ErrorIs(t, c.Cancel(nil), ErrInvalid)
 }
 
+func TestSetupAboveTheSystemsLimit(t *testing.T) {
+	skipIfUnlimited(t)
+	_, err := Setup(maxDepth)
+	require.ErrorIs(t, err, syscall.EAGAIN)
+}
+
+// A wait that is longer than one slice keeps what it has read before.
+func TestContextWaitInSlices(t *testing.T) {
+	c := newContext(t, 8)
+	cbs := []*IOCB{newIOCB(t), newIOCB(t)}
+	var ends []int
+	for _, cb := range cbs {
+		r, w := newPipe(t)
+		ends = append(ends, w)
+		require.NoError(t, cb.PrepPoll(r.FD(), unix.POLLIN))
+	}
+	_, err := c.Submit(cbs...)
+	require.NoError(t, err)
+	go func() {
+		for _, w := range ends {
+			_, err := unix.Write(w, []byte{1})
+			assert.NoError(t, err)
+			time.Sleep(3 * waitSlice)
+		}
+	}()
+	ev := make([]Event, 2)
+	n, err := c.GetEvents(2, ev, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.Same(t, cbs[0], ev[0].Obj)
+	require.Same(t, cbs[1], ev[1].Obj)
+}
+
+// Prep begins anew: what was set before is gone.
+func TestPrepForgets(t *testing.T) {
+	c, cb, f, b := newContext(t, 8), newIOCB(t), newFile(t, block), newBuffer(t, block)
+	require.NoError(t, cb.PrepPread(f.FD(), b, 0))
+	require.NoError(t, cb.SetData(1))
+	require.NoError(t, cb.SetRWFlags(1<<30))
+	require.NoError(t, cb.PrepPread(f.FD(), b, 0))
+	ev := run(t, c, cb)
+	require.Zero(t, ev.Data)
+	require.EqualValues(t, block, ev.Res)
+}
+
 // The completion is counted on the eventfd; one that is none is refused.
 func TestContextEventfd(t *testing.T) {
 	c, cb, f, b := newContext(t, 8), newIOCB(t), newFile(t, block), newBuffer(t, block)
@@ -206,9 +252,6 @@ func TestContextBadInput(t *testing.T) {
 		_, err := Setup(n)
 		require.ErrorIs(t, err, ErrInvalid)
 	}
-	_, err := Setup(maxDepth)
-	require.ErrorIs(t, err, syscall.EAGAIN)
-
 	c, cb, f, b := newContext(t, 8), newIOCB(t), newFile(t, block), newBuffer(t, block)
 	n, err := c.Submit()
 	require.NoError(t, err)

@@ -5,6 +5,8 @@ import (
 	"math"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // MaxTransfer is the most that one operation moves, in bytes: the kernel's
@@ -315,8 +317,13 @@ func (o *Op) failure(cause error, detail string) *Error {
 // result turns the kernel's res into what the caller sees; done bytes were
 // moved before.
 func (o *Op) result(done int, res int64) (int, error) {
-	if res < 0 {
+	switch {
+	case res < 0:
 		return done, o.failure(syscall.Errno(-res), "")
+	case o.kind == KindPoll:
+		// Where it had to wait the kernel tells all that is true, such as
+		// POLLRDNORM beside POLLIN; poll(2) tells what was asked.
+		return int(res) & int(o.events|unix.POLLERR|unix.POLLHUP), nil
 	}
 	return done + int(res), nil
 }

@@ -336,3 +336,130 @@ func threadIDs(t testing.TB) []int {
 	}
 	return ids
 }
+
+// exhaust takes all that the kernel has for operations on q, by polls that q
+// knows nothing of, so that io_submit answers EAGAIN. The function returned gives
+// it back.
+func exhaust(t *testing.T, q *Queue) func() {
+	t.Helper()
+	r, _ := newPipe(t)
+	var taken []*IOCB
+	for {
+		cb := newIOCB(t)
+		require.NoError(t, cb.PrepPoll(r.FD(), unix.POLLIN))
+		var ptr cMemory
+		require.Zero(t, ptr.grow(int(ptrSize)))
+		_, errno := sysSubmitIOCBs(q.ring.ctx, []uint64{uint64(cb.addr)}, uintptr(ptr.p))
+		ptr.free()
+		if errno == syscall.EAGAIN {
+			break
+		}
+		require.Zero(t, errno)
+		taken = append(taken, cb)
+	}
+	require.NotEmpty(t, taken)
+	return func() {
+		for _, cb := range taken {
+			var ev event
+			require.Equal(t, syscall.EINPROGRESS, sysCancel(q.ring.ctx, cb.addr, &ev))
+		}
+		// They do not signal the eventfd, so nobody else reads them.
+		for left := len(taken); left > 0; {
+			n, errno := sysGetEvents(q.ring.ctx, 1, make([]event, left), time.Second)
+			require.Zero(t, errno)
+			left -= n
+		}
+	}
+}
+
+// When the kernel has no room io_submit is tried again for a while: once for a
+// batch, not once for each of its operations.
+func TestKernelHasNoRoom(t *testing.T) {
+	const n = 3
+	q, f := newQueue(t, n), newFile(t, block)
+	giveBack := exhaust(t, q)
+	defer giveBack()
+	b := newBuffer(t, block)
+	_, err := q.Submit(ctxOf(t), Pread(f, b, 0), Pread(f, b, 0), Pread(f, b, 0))
+	require.NoError(t, err)
+	for _, c := range receive(t, q, n) {
+		require.ErrorIs(t, c.Err, syscall.EAGAIN)
+	}
+	require.EqualValues(t, len(retryDelays), q.Stats().Retries)
+	require.False(t, b.InFlight())
+}
+
+// And goes on as soon as there is room again.
+func TestKernelHasRoomAgain(t *testing.T) {
+	q, f, b := newQueue(t, 2), newFile(t, block), newBuffer(t, block)
+	giveBack := exhaust(t, q)
+	done := make(chan error, 1)
+	go func() {
+		_, err := q.Do(ctxOf(t), Pread(f, b, 0))
+		done <- err
+	}()
+	require.Eventually(t, func() bool { return q.Stats().InFlight == 1 }, time.Minute, 10*time.Microsecond)
+	giveBack()
+	require.NoError(t, <-done)
+	requirePattern(t, b.Bytes(), 0, 0)
+}
+
+// Room is passed on in the order of arrival.
+func TestWaitersInOrder(t *testing.T) {
+	const n = 10
+	q := newQueue(t, 1)
+	r, w := newPipe(t)
+	_, err := q.Submit(ctxOf(t), Poll(r, unix.POLLIN))
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	order := make(chan int, n)
+	for i := range n {
+		wg.Go(func() {
+			_, err := q.Submit(ctxOf(t), Noop().WithTag(uint64(i)))
+			assert.NoError(t, err)
+		})
+		require.Eventually(t, func() bool { return q.Stats().Waits == uint64(i+1) }, time.Minute, 100*time.Microsecond)
+	}
+	_, err = unix.Write(w, []byte{1})
+	require.NoError(t, err)
+	receive(t, q, 1)
+	for range n {
+		order <- int(receive(t, q, 1)[0].Tag)
+	}
+	wg.Wait()
+	close(order)
+	i := 0
+	for got := range order {
+		require.Equal(t, i, got)
+		i++
+	}
+}
+
+// A waiter that gives up passes on what it was promised.
+func TestWaiterThatGivesUp(t *testing.T) {
+	q := newQueue(t, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	q.mu.Lock()
+	other := func() *waiter {
+		slots := q.free
+		q.free = nil // as if in use
+		w := q.waiters.add(1, false)
+		q.free = slots
+		return w
+	}()
+	q.grant()
+	require.Equal(t, 1, other.granted)
+	q.waiters.retire(other)
+	q.promise(other, -1)
+
+	// Ours comes while another waits, so it has to wait; its context is over.
+	behind := q.waiters.add(1, false)
+	_, err := q.awaitRoom(ctx, 1, false)
+	require.ErrorIs(t, err, context.Canceled)
+	q.grant()
+	require.Equal(t, 1, behind.granted)
+	q.promise(behind, -1)
+	q.waiters.retire(behind)
+	q.mu.Unlock()
+}

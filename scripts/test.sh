@@ -4,7 +4,8 @@
 #   scripts/test.sh             everything
 #   scripts/test.sh compile     all but running the tests: fills the build cache
 #
-# TEST_TIMEOUT bounds each run of go test (default 10m).
+# One package at a time (-p 1): one of the tests takes all AIO contexts of the
+# machine for a moment. TEST_TIMEOUT bounds each run of go test (default 10m).
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
@@ -44,8 +45,8 @@ fi
 use_direct_tmpdir
 failed=
 for module in $modules; do
-	in_module "$module" go test -count=1 -timeout "$timeout" ./... || failed="$failed $module"
+	in_module "$module" go test -p 1 -count=1 -timeout "$timeout" ./... || failed="$failed $module"
 done
-root go test -count=1 -timeout "$timeout" ./... || failed="$failed ."
-root go test -race -count=1 -timeout "$timeout" ./... || failed="$failed .(race)"
+root go test -p 1 -count=1 -timeout "$timeout" ./... || failed="$failed ."
+root go test -p 1 -race -count=1 -timeout "$timeout" ./... || failed="$failed .(race)"
 [ -z "$failed" ] || die "failed:$failed"

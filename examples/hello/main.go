@@ -19,6 +19,7 @@ func main() {
 	ctx := context.Background()
 	copy(buf.Bytes(), "hello, disk")
 	must(q.Do(ctx, libaio.Pwrite(f, buf, 0).WithDurability(libaio.DurabilityData)))
+	clear(buf.Bytes())
 	must(q.Submit(ctx, libaio.Pread(f, buf, 0).WithTag(7)))
 	c := <-q.Completions()
 	fmt.Printf("tag %d: %d bytes: %s (error: %v)\n", c.Tag, c.N, c.Buffer.Bytes()[:11], c.Err)
