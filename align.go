@@ -184,7 +184,7 @@ func (b *Buffer) owned(op string) error {
 }
 
 // Release gives the memory back to where it came from, C or the Pool: at once,
-// or when the last operation in flight on it has completed. It is what to call
+// or soon after the last operation in flight on it has completed. It is what to call
 // after [Queue.Do] was cancelled, when it is not known whether the kernel is
 // done. It fails with ErrFreed if the memory was given back before, and with
 // ErrInvalid for a view.

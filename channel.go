@@ -29,23 +29,24 @@ type Queue struct {
 	// mu guards what follows, down to the next comment. Nothing blocks while
 	// it is held: the channel always has a place for what is in flight. Who
 	// may have called finish lets it go with unlock.
-	mu        sync.Mutex
-	slots     []slot
-	free      []uint32 // idle slots
-	promised  int      // idle slots that were granted to waiters
-	owed      int      // places on ch for operations that have not completed
-	waiters   waiters
-	pending   []uint32  // slots that are accepted and not yet submitted
-	senders   []*sender // idle
-	sending   int       // senders at work
-	taken     uint64    // batches that they took
-	watching  bool      // the watchdog runs
-	takenThen uint64    // taken when it was set
-	calls     []*call   // idle
-	polls     int       // accepted and not completed
-	released  []*Buffer // to be given back by unlock
-	closed    bool
-	stats     Stats
+	mu          sync.Mutex
+	slots       []slot
+	free        []uint32 // idle slots
+	promised    int      // idle slots that were granted to waiters
+	owed        int      // places on ch for operations that have not completed
+	waiters     waiters
+	pending     []uint32  // slots that are accepted and not yet submitted
+	senders     []*sender // idle
+	sending     int       // senders at work
+	taken       uint64    // batches that they took
+	watching    bool      // the watchdog runs
+	takenThen   uint64    // taken when it was set
+	calls       []*call   // idle
+	polls       int       // accepted and not completed
+	leftBuffers []*Buffer // to be given back by unlock
+	leftFiles   []*File   // to be closed by unlock
+	closed      bool
+	stats       Stats
 
 	// Of the reaper only.
 	events []event
@@ -57,6 +58,7 @@ type Queue struct {
 	drained   chan struct{} // closed when the queue is closed and nothing in flight
 	reaped    chan struct{} // closed when the reaper has ended
 	teardown  sync.Once
+	left      sync.WaitGroup // goroutines of unlock
 }
 
 // kernelRing is what the kernel and C hold for a Queue.

@@ -57,6 +57,10 @@ func (q *Queue) Shutdown(ctx context.Context) error {
 func (q *Queue) giveAllBack() {
 	q.ring.poll.Close() // ends the reaper
 	<-q.reaped
+	q.mu.Lock() // whoever made the queue drained is through with unlock then
+	//lint:ignore SA2001 only to have waited for it
+	q.mu.Unlock()
+	q.left.Wait()
 	q.ring.poll = nil
 	q.ring.destroy()
 	q.watchdog.Stop()

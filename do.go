@@ -1,6 +1,9 @@
 package libaio
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // This file is the awaited operation: Do, and what it waits with.
 
@@ -64,6 +67,15 @@ func (o *Op) abandonError(cause error) error {
 	return e
 }
 
+// withdrawnError is what a Do returns whose operation, or whose remainder behind
+// done bytes, the kernel did not have.
+func (o *Op) withdrawnError(cause error, done int) error {
+	if done > 0 {
+		return o.failure(cause, fmt.Sprintf("the remainder behind the first %d bytes was withdrawn", done))
+	}
+	return o.waitError(cause)
+}
+
 // waitError is what Do returns when it did not get room.
 func (o *Op) waitError(cause error) error {
 	if cause == ErrClosed {
@@ -84,14 +96,15 @@ func (q *Queue) abandon(index uint32, c *call, cause error) (int, error) {
 	}
 	s.call, s.sink = nil, sinkAbandoned
 	q.freeCall(c)
-	op, done := s.op, s.done
+	done := s.done
 	if s.stage == stagePending {
+		err := s.op.withdrawnError(cause, done) // before the slot is cleared
 		q.withdraw(index)
 		q.settle()
-		return done, op.waitError(cause)
+		return done, err
 	}
 	q.cancelPoll(index)
-	return done, op.abandonError(cause)
+	return done, s.op.abandonError(cause)
 }
 
 func (q *Queue) newCall() *call {

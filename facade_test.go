@@ -156,7 +156,7 @@ func TestCancelDisk(t *testing.T) {
 
 // What is pending behind a sender that is busy can be withdrawn.
 func TestWithdrawPending(t *testing.T) {
-	q, f := newQueue(t, 8), newFile(t, block)
+	q, f := newQueue(t, 8), newFile(t, 2*block)
 	bufs := newBuffers(t, 3, block)
 	q.mu.Lock()
 	q.sending = maxSenders // as if io_submit blocked in all of them
@@ -168,7 +168,7 @@ func TestWithdrawPending(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() {
-		_, err := q.Do(ctx, Pread(f, bufs[2], 0))
+		_, err := q.Do(ctx, Preadv(f, bufs[2:], block))
 		done <- err
 	}()
 	require.Eventually(t, func() bool { return q.Stats().InFlight == 3 }, time.Minute, time.Millisecond)
@@ -176,6 +176,7 @@ func TestWithdrawPending(t *testing.T) {
 	err := <-done
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorIs(t, err, ErrInFlight, "withdrawn: the memory is the caller's")
+	require.ErrorContains(t, err, "(4096 bytes at offset 4096)")
 	require.False(t, bufs[2].InFlight())
 
 	require.Equal(t, 1, q.Cancel(0))

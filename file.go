@@ -218,7 +218,12 @@ func (f *File) closeFD() error {
 	if f.os == nil {
 		return nil
 	}
-	return f.os.Close()
+	err := f.os.Close()
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return &Error{Op: "close", File: f.name, Err: errno}
+	}
+	return err
 }
 
 // acquire keeps the descriptor open; false if the File is closed.
@@ -230,10 +235,16 @@ func (f *File) acquire() bool {
 	return false
 }
 
-// release ends what acquire began. An acquire that came too late passes here
-// too, so the state decides once who closes.
+// release ends what acquire began.
 func (f *File) release() {
-	if f.state.Add(-1) == fileClosed && f.state.CompareAndSwap(fileClosed, fileClosed|fileDone) {
-		f.closeFD() //nolint:errcheck // Close has returned; O_DIRECT leaves nothing to write back
+	if f.unref() {
+		_ = f.closeFD() // Close has returned; direct I/O leaves nothing to write back
 	}
+}
+
+// unref is release that leaves the closing, which may take long, to a caller who
+// is told to do it. An acquire that came too late passes here too, so the state
+// decides once who closes.
+func (f *File) unref() bool {
+	return f.state.Add(-1) == fileClosed && f.state.CompareAndSwap(fileClosed, fileClosed|fileDone)
 }

@@ -65,7 +65,8 @@ func checkInvariants(t testing.TB, q *Queue) {
 	require.Empty(t, q.pending)
 	require.True(t, q.waiters.none())
 	require.Zero(t, q.sending)
-	require.Empty(t, q.released)
+	require.Empty(t, q.leftBuffers)
+	require.Empty(t, q.leftFiles)
 	seen := make(map[uint32]bool)
 	for _, i := range q.free {
 		require.False(t, seen[i], "slot %d is free twice", i)

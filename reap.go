@@ -57,8 +57,8 @@ func (q *Queue) deliver(events []event) {
 		if q.again(index, res) {
 			continue
 		}
-		if res == -int64(syscall.EINTR) { // its file was closed meanwhile
-			res = -int64(syscall.EBADF)
+		if res == -int64(syscall.EINTR) { // its queue or its file was closed
+			res = -int64(syscall.ECANCELED)
 		}
 		q.finish(index, res)
 	}
@@ -76,6 +76,9 @@ func (q *Queue) again(index uint32, res int64) bool {
 	case s.sink == sinkAbandoned:
 		return false
 	case res == -int64(syscall.EINTR):
+		if q.closed { // somebody may interrupt it for ever
+			return false
+		}
 		if !s.op.resume && !s.op.file.acquire() {
 			return false
 		}
@@ -104,10 +107,7 @@ func (q *Queue) finish(index uint32, res int64) {
 		}
 	}
 	n, err := op.result(s.done, res)
-	if op.resume || s.stage == stagePending {
-		op.releaseFile() // the sender has not
-	}
-	q.release(op)
+	q.release(s)
 	switch s.sink {
 	case sinkChannel:
 		q.ch <- Completion{Tag: op.tag, Buffer: op.buf, Buffers: s.given, Offset: op.offset, N: n, Err: err, Kind: op.kind}
@@ -122,25 +122,39 @@ func (q *Queue) finish(index uint32, res int64) {
 	q.free = append(q.free, index)
 }
 
-// release takes the memory back from the kernel. What its owner has given up
-// meanwhile is freed by unlock, as that may take long. Held: mu.
-func (q *Queue) release(op *Op) {
+// release takes the memory back from the kernel, and the file where the sender
+// has not. What their owners have given up meanwhile is left to unlock, as that
+// may take long. Held: mu.
+func (q *Queue) release(s *slot) {
+	op := &s.op
+	if (op.resume || s.stage == stagePending) && op.file != nil && op.file.unref() {
+		q.leftFiles = append(q.leftFiles, op.file)
+	}
 	if op.buf != nil && op.buf.unpin() {
-		q.released = append(q.released, op.buf.root)
+		q.leftBuffers = append(q.leftBuffers, op.buf.root)
 	}
 	for _, b := range op.bufs {
 		if b.unpin() {
-			q.released = append(q.released, b.root)
+			q.leftBuffers = append(q.leftBuffers, b.root)
 		}
 	}
 }
 
-// unlock lets mu go and then frees what was released.
+// unlock lets mu go, and has a goroutine give back what release has left.
 func (q *Queue) unlock() {
-	released := q.released
-	q.released = nil
+	buffers, files := q.leftBuffers, q.leftFiles
+	q.leftBuffers, q.leftFiles = nil, nil
+	if len(buffers)+len(files) > 0 {
+		q.left.Go(func() { giveBack(buffers, files) })
+	}
 	q.mu.Unlock()
-	for _, b := range released {
+}
+
+func giveBack(buffers []*Buffer, files []*File) {
+	for _, b := range buffers {
 		b.giveBack()
+	}
+	for _, f := range files {
+		_ = f.closeFD() // as in File.release
 	}
 }

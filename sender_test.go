@@ -209,7 +209,7 @@ func TestInterruptedReadOfAClosedFile(t *testing.T) {
 		}
 		return len(done) > 0
 	}, time.Minute, 100*time.Microsecond)
-	require.ErrorIs(t, <-done, syscall.EBADF)
+	require.ErrorIs(t, <-done, syscall.ECANCELED)
 }
 
 // Released memory is freed once the last operation is through, not under mu.
@@ -226,7 +226,7 @@ func TestReleasedInFlight(t *testing.T) {
 			require.NoError(t, c.Err)
 		}
 	}
-	require.Equal(t, before, Memory())
+	require.Eventually(t, func() bool { return Memory() == before }, time.Minute, time.Millisecond)
 }
 
 func TestZeroValues(t *testing.T) {
