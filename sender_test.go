@@ -2,6 +2,7 @@ package libaio
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -338,24 +339,39 @@ func threadIDs(t testing.TB) []int {
 }
 
 // exhaust takes all that the kernel has for operations on q, by polls that q
-// knows nothing of, so that io_submit answers EAGAIN. The function returned gives
-// it back.
+// knows nothing of, so that io_submit answers EAGAIN. The kernel keeps a part for
+// each processor, so they are taken on each. The function returned gives it all
+// back.
 func exhaust(t *testing.T, q *Queue) func() {
 	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all unix.CPUSet
+	require.NoError(t, unix.SchedGetaffinity(0, &all))
+	defer func() { require.NoError(t, unix.SchedSetaffinity(0, &all)) }()
+
 	r, _ := newPipe(t)
 	var taken []*IOCB
-	for {
-		cb := newIOCB(t)
-		require.NoError(t, cb.PrepPoll(r.FD(), unix.POLLIN))
-		var ptr cMemory
-		require.Zero(t, ptr.grow(int(ptrSize)))
-		_, errno := sysSubmitIOCBs(q.ring.ctx, []uint64{uint64(cb.addr)}, uintptr(ptr.p))
-		ptr.free()
-		if errno == syscall.EAGAIN {
-			break
+	for cpu := range len(all) * 64 {
+		if !all.IsSet(cpu) {
+			continue
 		}
-		require.Zero(t, errno)
-		taken = append(taken, cb)
+		var one unix.CPUSet
+		one.Set(cpu)
+		require.NoError(t, unix.SchedSetaffinity(0, &one))
+		for {
+			cb := newIOCB(t)
+			require.NoError(t, cb.PrepPoll(r.FD(), unix.POLLIN))
+			var ptr cMemory
+			require.Zero(t, ptr.grow(int(ptrSize)))
+			_, errno := sysSubmitIOCBs(q.ring.ctx, []uint64{uint64(cb.addr)}, uintptr(ptr.p))
+			ptr.free()
+			if errno == syscall.EAGAIN {
+				break
+			}
+			require.Zero(t, errno)
+			taken = append(taken, cb)
+		}
 	}
 	require.NotEmpty(t, taken)
 	return func() {
