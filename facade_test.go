@@ -405,6 +405,19 @@ func TestProbe(t *testing.T) {
 	require.Equal(t, c.Kernel, Probe(nil).Kernel, "without a file")
 }
 
+func TestFlagNames(t *testing.T) {
+	for want, flags := range map[string]RWFlags{
+		"0x0":                      0,
+		"RWF_DSYNC":                unix.RWF_DSYNC,
+		"RWF_HIPRI|RWF_SYNC":       unix.RWF_HIPRI | unix.RWF_SYNC,
+		"RWF_NOWAIT|RWF_APPEND":    unix.RWF_NOWAIT | unix.RWF_APPEND,
+		"RWF_NOAPPEND|RWF_ATOMIC":  RWFNoAppend | RWFAtomic,
+		"RWF_DONTCACHE|0x40000000": RWFDontCache | 1<<30,
+	} {
+		require.Equal(t, want, flags.String())
+	}
+}
+
 func TestWrapMemory(t *testing.T) {
 	before := Memory()
 	q, f := newQueue(t, 1), newFile(t, 2*block)

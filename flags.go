@@ -1,5 +1,10 @@
 package libaio
 
+import (
+	"fmt"
+	"strings"
+)
+
 // RWFlags are the per-operation flags of preadv2(2), passed in aio_rw_flags.
 // A flag that the running kernel does not know, or that the file does not
 // support, fails the operation with EOPNOTSUPP.
@@ -16,6 +21,24 @@ const (
 	RWFAtomic    RWFlags = 0x40 // RWF_ATOMIC: all or nothing across a power cut, where the device can (Linux 6.11)
 	RWFDontCache RWFlags = 0x80 // RWF_DONTCACHE: buffered, and dropped from the cache afterwards (Linux 6.14)
 )
+
+var flagNames = [...]string{"HIPRI", "DSYNC", "SYNC", "NOWAIT", "APPEND", "NOAPPEND", "ATOMIC", "DONTCACHE"}
+
+// String is the names of the flags as in C, such as "RWF_DSYNC|RWF_NOWAIT"; "0x0"
+// for none.
+func (f RWFlags) String() string {
+	var names []string
+	for i, name := range flagNames {
+		if flag := RWFlags(1 << i); f&flag != 0 {
+			names = append(names, "RWF_"+name)
+			f &^= flag
+		}
+	}
+	if f != 0 || names == nil {
+		names = append(names, fmt.Sprintf("%#x", uint32(f)))
+	}
+	return strings.Join(names, "|")
+}
 
 // PollEvents is a set of events as in poll(2): unix.POLLIN and so on.
 type PollEvents uint32

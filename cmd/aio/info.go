@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,35 +19,49 @@ type infoCommand struct {
 // Run is called by kong. What can be told is told, also when something fails.
 func (c *infoCommand) Run(s streams) error {
 	t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "kernel\t%s\n", kernelRelease())
-	fmt.Fprintf(t, "libaio\t%s\n", loadedLibaio())
-	fmt.Fprintf(t, "aio-nr\t%s\n", aioCounter("aio-nr"))
-	fmt.Fprintf(t, "aio-max-nr\t%s\n", aioCounter("aio-max-nr"))
-	failures := c.try(t)
-	if err := t.Flush(); err != nil {
-		return err
+	system := libaio.Probe(nil)
+	fmt.Fprintf(t, "kernel\t%s\n", system.Kernel)
+	fmt.Fprintf(t, "libaio\t%s\n", cmp.Or(system.Libaio, "linked into this program, version unknown"))
+	limits, err := libaio.Limits()
+	if err == nil {
+		fmt.Fprintf(t, "aio-nr\t%d\n", limits.InUse)
+		fmt.Fprintf(t, "aio-max-nr\t%d\n", limits.Max)
 	}
-	return failures
+	for _, feature := range []struct {
+		name string
+		err  error
+	}{
+		{"AIO", system.AIO},
+		{"io_pgetevents", system.PGetEvents},
+		{"io_cancel", system.Cancel},
+		{"fsync", system.Fsync},
+		{"poll", system.Poll},
+	} {
+		fmt.Fprintf(t, "%s\t%s\n", feature.name, works(feature.err))
+	}
+	err = errors.Join(err, system.AIO)
+	if c.Path != "" {
+		err = errors.Join(err, c.path(t))
+	}
+	return errors.Join(err, t.Flush())
 }
 
-// try is the lines that can fail.
-func (c *infoCommand) try(w io.Writer) error {
-	q, err := libaio.NewQueue(1, nil)
+func works(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return "works"
+}
+
+// path is what can be told of a file.
+func (c *infoCommand) path(w io.Writer) error {
+	f, err := openForInfo(c.Path)
 	if err != nil {
 		return err
 	}
-	if err := q.Close(); err != nil {
-		return err
-	}
-	fmt.Fprintln(w, "AIO\tallowed")
-	if c.Path == "" {
-		return nil
-	}
-	a, err := alignmentOf(c.Path)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "direct I/O on %s\t%s\n", c.Path, describe(a))
+	defer f.Close()
+	fmt.Fprintf(w, "direct I/O on %s\t%s\n", c.Path, describe(f.Alignment()))
+	fmt.Fprintf(w, "flags on %s\t%s\n", c.Path, libaio.Probe(f).Flags)
 	return nil
 }
 
@@ -57,27 +72,26 @@ func describe(a libaio.Alignment) string {
 	return fmt.Sprintf("memory aligned to %d bytes, offset and length to %d", a.Memory, a.Offset)
 }
 
-// alignmentOf asks the path itself, or a file that it makes in the directory.
-func alignmentOf(path string) (a libaio.Alignment, err error) {
+// openForInfo opens the path itself, or a file that it makes in the directory
+// and removes at once.
+func openForInfo(path string) (*libaio.File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return a, err
+		return nil, err
 	}
+	flag := os.O_RDONLY
 	if info.IsDir() {
 		temp, err := os.CreateTemp(path, "aio-info-*")
 		if err != nil {
-			return a, err
+			return nil, err
 		}
-		path = temp.Name()
+		path, flag = temp.Name(), os.O_RDWR
 		defer os.Remove(path)
 		defer temp.Close()
 	}
-	f, err := libaio.Open(path)
+	f, err := libaio.OpenFile(path, flag, 0)
 	if errors.Is(err, libaio.ErrNoDirectIO) {
-		return a, fmt.Errorf("the file system of %s has no direct I/O: %w", path, err)
+		return nil, fmt.Errorf("the file system of %s has no direct I/O: %w", path, err)
 	}
-	if err != nil {
-		return a, err
-	}
-	return f.Alignment(), f.Close()
+	return f, err
 }

@@ -18,7 +18,9 @@ func TestInfoOfADirectoryAndAFile(t *testing.T) {
 		assert.Regexp(t, `libaio +(/.*/libaio\.so|linked into)`, o.out)
 		assert.Regexp(t, `aio-nr +\d+\n`, o.out)
 		assert.Regexp(t, `aio-max-nr +\d+\n`, o.out)
-		assert.Regexp(t, `AIO +allowed\n`, o.out)
+		assert.Regexp(t, `AIO +works\n`, o.out)
+		assert.Regexp(t, `poll +works\n`, o.out)
+		assert.Regexp(t, `flags on .*RWF_DSYNC`, o.out)
 		assert.Contains(t, o.out, "direct I/O on "+path)
 		assert.Contains(t, o.out, describe(y.file.Alignment()))
 	}
