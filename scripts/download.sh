@@ -3,6 +3,7 @@
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
-for module in . $(nested_modules); do
+run env GOWORK=off go mod download # as scripts/test.sh builds the root module
+for module in $(nested_modules); do
 	in_module "$module" go mod download
 done
