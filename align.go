@@ -226,8 +226,7 @@ func (b *Buffer) retire(op string) error {
 	}
 }
 
-// revive begins a new life: what retire ended. The count is left alone, as a pin
-// that came too late may be in between.
+// revive begins a new life: what retire ended.
 func (b *Buffer) revive() { b.state.Add(^uint64(stateFreed - 1)) }
 
 // giveBack returns retired memory. The caller has set stateFreed, and was the
@@ -251,21 +250,27 @@ func (b *Buffer) free() {
 
 // pin counts an operation in flight; false if the memory was given back.
 func (b *Buffer) pin() bool {
-	if b.lives(b.root.state.Add(1)) {
-		return true
+	for {
+		s := b.root.state.Load()
+		if !b.lives(s) {
+			return false
+		}
+		if b.root.state.CompareAndSwap(s, s+1) {
+			return true
+		}
 	}
-	b.drop()
-	return false
 }
 
 // unpin ends what pin began, and says whether the memory is to be given back
-// now: behind a Release, with the last operation. A pin that came too late passes
-// here too, so the state decides once.
+// now: behind a Release, with the last operation. Nothing is pinned behind a
+// Release, so only one comes to that.
 func (b *Buffer) unpin() bool {
-	r := b.root
-	s := r.state.Add(^uint64(0))
-	return s&(stateCount|stateFlags) == stateReleasing &&
-		r.state.CompareAndSwap(s, (s+stateLife)&^stateReleasing|stateFreed)
+	s := b.root.state.Add(^uint64(0))
+	if s&(stateCount|stateFlags) != stateReleasing {
+		return false
+	}
+	b.root.state.Add(stateLife + stateFreed - stateReleasing)
+	return true
 }
 
 // drop is unpin that gives the memory back itself.

@@ -103,7 +103,9 @@ func (c *Context) Destroy() error {
 	for c.users--; c.users > 0; {
 		c.unused.Wait()
 	}
+	c.mu.Unlock() // the others have ErrClosed at once
 	errno := sysDestroy(c.ctx)
+	c.mu.Lock()
 	for _, cb := range c.inFlight {
 		cb.end(len(cb.bufs))
 	}

@@ -43,8 +43,10 @@
 // io_submit can block. The kernel does buffered I/O inside it, and so it does
 // what a write that extends a file needs before the device sees it. The Submit or
 // Do that brought the operation there then blocks as well, whatever its context
-// says; the operations of others are sent past it. Open files for direct I/O, and
-// write to space that was allocated before.
+// says. Operations that happened to go into the same call wait behind it, later
+// ones are sent past it. Open files for direct I/O, and write to space that was
+// allocated before; use a Queue of its own for what may block for long, such as
+// pipes that are not O_NONBLOCK.
 //
 // A completion says that the data is where the operation was asked to bring
 // it, and no more: a write is durable after an Fsync or Fdsync that was

@@ -32,7 +32,6 @@ type File struct {
 
 const (
 	fileClosed = 1 << 40 // no new operations
-	fileDone   = 1 << 41 // the descriptor is closed
 )
 
 // Alignment is what direct I/O on a file demands, in bytes. The zero value
@@ -206,7 +205,7 @@ func (f *File) Close() error {
 			return nil
 		}
 		switch {
-		case s == 0 && f.state.CompareAndSwap(0, fileClosed|fileDone):
+		case s == 0 && f.state.CompareAndSwap(0, fileClosed):
 			return f.closeFD()
 		case s != 0 && f.state.CompareAndSwap(s, s|fileClosed):
 			return nil // the last release closes it
@@ -228,11 +227,15 @@ func (f *File) closeFD() error {
 
 // acquire keeps the descriptor open; false if the File is closed.
 func (f *File) acquire() bool {
-	if f.state.Add(1)&fileClosed == 0 {
-		return true
+	for {
+		s := f.state.Load()
+		if s&fileClosed != 0 {
+			return false
+		}
+		if f.state.CompareAndSwap(s, s+1) {
+			return true
+		}
 	}
-	f.release()
-	return false
 }
 
 // release ends what acquire began.
@@ -243,8 +246,5 @@ func (f *File) release() {
 }
 
 // unref is release that leaves the closing, which may take long, to a caller who
-// is told to do it. An acquire that came too late passes here too, so the state
-// decides once who closes.
-func (f *File) unref() bool {
-	return f.state.Add(-1) == fileClosed && f.state.CompareAndSwap(fileClosed, fileClosed|fileDone)
-}
+// is told to do it.
+func (f *File) unref() bool { return f.state.Add(-1) == fileClosed }

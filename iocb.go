@@ -81,6 +81,9 @@ func (cb *IOCB) prepOne(op string, opcode uint16, fd int, b *Buffer, offset int6
 	if b == nil {
 		return cb.prep(op, r, nil)
 	}
+	if b.root == nil {
+		return invalidf(op, "the Buffer was not made by Alloc or a Pool")
+	}
 	r.buf, r.nbytes = uint64(b.address()), uint64(b.Len())
 	cb.one[0] = b
 	return cb.prep(op, r, cb.one[:])
@@ -92,8 +95,8 @@ func (cb *IOCB) prepVec(op string, opcode uint16, fd int, bufs []*Buffer, offset
 		return err
 	}
 	for i, b := range bufs {
-		if b == nil {
-			return invalidf(op, "Buffer %d of %d is nil", i, len(bufs))
+		if b == nil || b.root == nil {
+			return invalidf(op, "Buffer %d of %d is nil, or was not made by Alloc or a Pool", i, len(bufs))
 		}
 	}
 	if err := cb.growVec(op, len(bufs)); err != nil {

@@ -105,15 +105,15 @@ func Pwrite(f *File, b *Buffer, offset int64) Op {
 }
 
 // Preadv reads at the offset into several Buffers, 1 to 1024 of them, each of
-// which is filled before the next. The slice may be used for something else once
-// the operation is accepted. Stands for io_prep_preadv and, with flags, io_prep_preadv2.
+// which is filled before the next. Leave the slice as it is until the completion,
+// which has it again; a change harms no memory. Stands for io_prep_preadv and, with flags, io_prep_preadv2.
 func Preadv(f *File, bufs []*Buffer, offset int64) Op {
 	return Op{kind: KindPreadv, file: f, bufs: bufs, offset: offset}
 }
 
 // Pwritev writes several Buffers, 1 to 1024 of them, one behind the other, at
-// the offset. The slice may be used for something else once the operation is
-// accepted. Stands for io_prep_pwritev and, with flags, io_prep_pwritev2.
+// the offset. Leave the slice as it is until the completion, which has it again;
+// a change harms no memory. Stands for io_prep_pwritev and, with flags, io_prep_pwritev2.
 func Pwritev(f *File, bufs []*Buffer, offset int64) Op {
 	return Op{kind: KindPwritev, file: f, bufs: bufs, offset: offset}
 }

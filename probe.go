@@ -25,11 +25,11 @@ type SystemLimits struct {
 func Limits() (SystemLimits, error) {
 	inUse, err := strconv.Atoi(readProc("aio-nr"))
 	if err != nil {
-		return SystemLimits{}, &Error{Op: "limits", File: "/proc/sys/fs/aio-nr", Err: err}
+		return SystemLimits{}, &Error{Op: "limits", File: "/proc/sys/fs/aio-nr", Err: ErrInvalid, Detail: err.Error()}
 	}
 	most, err := strconv.Atoi(readProc("aio-max-nr"))
 	if err != nil {
-		return SystemLimits{}, &Error{Op: "limits", File: "/proc/sys/fs/aio-max-nr", Err: err}
+		return SystemLimits{}, &Error{Op: "limits", File: "/proc/sys/fs/aio-max-nr", Err: ErrInvalid, Detail: err.Error()}
 	}
 	return SystemLimits{InUse: inUse, Max: most}, nil
 }
@@ -52,8 +52,9 @@ type Capabilities struct {
 }
 
 // Probe tries what the system offers: it makes a context and runs operations
-// that change nothing. f, which may be nil, is the file whose flags are of
-// interest; flags that only apply to writes need it open for writing.
+// that change nothing. f is the file or block device whose flags are of interest,
+// open for writing where those of writes are; without one (nil, or closed) they
+// are those of a file in memory, and of anything else there are none.
 func Probe(f *File) Capabilities {
 	c := Capabilities{Kernel: kernelRelease(), Libaio: loadedLibaio()}
 	ctx, err := Setup(8)
@@ -74,7 +75,8 @@ func Probe(f *File) Capabilities {
 	c.Fsync = p.try(func(cb *IOCB) error { return cb.PrepFsync(fd) })
 	c.Poll, c.Cancel = p.poll()
 	_, c.PGetEvents = ctx.PGetEvents(0, make([]Event, 1), time.Nanosecond, 0)
-	if f != nil {
+	if f != nil && f.made && f.acquire() {
+		defer f.release()
 		p.fd = f.fd
 	}
 	c.Flags = p.flags()
@@ -137,6 +139,10 @@ func (p prober) poll() (poll, cancel error) {
 
 // flags are those with which a read or write of no bytes is accepted.
 func (p prober) flags() (accepted RWFlags) {
+	var st unix.Stat_t
+	if err := unix.Fstat(p.fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG && st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return 0 // elsewhere a write of no bytes may be a message
+	}
 	for flag := RWFHiPri; flag <= RWFDontCache; flag <<= 1 {
 		for _, prepare := range []func(*IOCB, int, *Buffer, int64) error{(*IOCB).PrepPread, (*IOCB).PrepPwrite} {
 			err := p.try(func(cb *IOCB) error {

@@ -82,7 +82,7 @@ func (q *Queue) again(index uint32, res int64) bool {
 		if !s.op.resume && !s.op.file.acquire() {
 			return false
 		}
-		q.stats.Retries++
+		q.stats.Interrupted++
 	case res > 0 && s.op.resumable(s.done+int(res)):
 		s.done += int(res)
 		q.stats.Resumed++

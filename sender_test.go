@@ -182,7 +182,7 @@ func TestInterruptedRead(t *testing.T) {
 		for _, tid := range threadIDs(t) {
 			_ = unix.Tgkill(unix.Getpid(), tid, syscall.SIGURG)
 		}
-		return q.Stats().Retries > 0
+		return q.Stats().Interrupted > 0
 	}, time.Minute, 100*time.Microsecond)
 	require.Empty(t, done)
 	unblock()
@@ -478,4 +478,50 @@ func TestWaiterThatGivesUp(t *testing.T) {
 	q.promise(behind, -1)
 	q.waiters.retire(behind)
 	q.mu.Unlock()
+}
+
+// A stale view that is submitted all the time does not keep the owner from
+// giving the memory back.
+func TestRefusedPinsLeaveNoTrace(t *testing.T) {
+	p, err := NewPool(block, block)
+	require.NoError(t, err)
+	defer p.Close()
+	b, err := p.Get()
+	require.NoError(t, err)
+	stale, err := b.Slice(0, 512)
+	require.NoError(t, err)
+	require.NoError(t, p.Put(b))
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for !stop.Load() {
+			assert.False(t, stale.pin())
+		}
+	})
+	for range 20_000 {
+		b, err := p.Get()
+		require.NoError(t, err)
+		require.NoError(t, p.Put(b))
+	}
+	stop.Store(true)
+	wg.Wait()
+}
+
+func TestProbeLeavesStrangersAlone(t *testing.T) {
+	f := newFile(t, block)
+	require.NoError(t, f.Close())
+	require.Equal(t, Probe(nil).Flags, Probe(f).Flags, "a closed file is none")
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	require.NoError(t, err)
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	require.Zero(t, Probe(BorrowFD(pair[0], "")).Flags)
+	_, err = unix.Read(pair[1], make([]byte, 1))
+	require.ErrorIs(t, err, unix.EAGAIN, "a message was sent")
+}
+
+func TestZeroBufferInAnIOCB(t *testing.T) {
+	cb := newIOCB(t)
+	require.ErrorIs(t, cb.PrepPread(0, &Buffer{}, 0), ErrInvalid)
+	require.ErrorIs(t, cb.PrepPreadv(0, []*Buffer{{}}, 0), ErrInvalid)
 }

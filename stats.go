@@ -13,12 +13,13 @@ type Stats struct {
 	Failed    uint64 // of these, with an error; Cancelled included
 	Cancelled uint64 // of these, with ECANCELED
 
-	Batches        uint64        // crossings into C to submit, however many operations each had
-	SubmitCalls    uint64        // calls of io_submit: more than Batches after refusals
+	Batches        uint64        // batches submitted: one crossing into C each, and one more behind each refusal
+	SubmitCalls    uint64        // calls of io_submit
 	PartialSubmits uint64        // calls of io_submit that took some but not all
 	Retries        uint64        // calls of io_submit repeated after EAGAIN
-	SubmitTime     time.Duration // time spent in these crossings: more than microseconds each means that io_submit blocks
+	SubmitTime     time.Duration // time the batches took, Retries included: more than microseconds each without those means that io_submit blocks
 	Resumed        uint64        // remainders of short transfers that were asked for
+	Interrupted    uint64        // operations done again because a signal had ended them
 
 	Wakeups uint64 // times the reaper was woken and found completions
 	Reaps   uint64 // calls of io_getevents that brought completions

@@ -21,8 +21,9 @@ import (
 // A goroutine that submits more than depth+Unread before it reads a completion
 // waits for itself. io_submit blocks where the file system does, for instance on
 // buffered files and when a write extends the file, and then so does Submit: ctx
-// has no power over that, but the operations of others are sent past it. Stands
-// for io_submit.
+// has no power over that. Operations of others that went into the same call wait
+// behind it; later ones are sent past it, by up to 16 callers of io_submit at
+// once. Stands for io_submit.
 func (q *Queue) Submit(ctx context.Context, ops ...Op) (int, error) {
 	if err := q.pinAll(ops); err != nil {
 		return 0, err
