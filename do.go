@@ -29,7 +29,7 @@ type call struct {
 // io_submit that blocks.
 func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	if err := q.pin(&op); err != nil {
-		return 0, err
+		return 0, q.orClosed(err, op.waitError)
 	}
 	q.mu.Lock()
 	if _, err := q.awaitRoom(ctx, 1, false); err != nil {

@@ -525,3 +525,15 @@ func TestZeroBufferInAnIOCB(t *testing.T) {
 	require.ErrorIs(t, cb.PrepPread(0, &Buffer{}, 0), ErrInvalid)
 	require.ErrorIs(t, cb.PrepPreadv(0, []*Buffer{{}}, 0), ErrInvalid)
 }
+
+// After Close that is what is said, whatever else is wrong with an operation.
+func TestClosedComesFirst(t *testing.T) {
+	q := newQueue(t, 1)
+	require.NoError(t, q.Close())
+	_, err := q.Do(ctxOf(t), Op{})
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = q.Submit(ctxOf(t), Op{})
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = q.TrySubmit(Op{})
+	require.ErrorIs(t, err, ErrClosed)
+}

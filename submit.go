@@ -26,7 +26,7 @@ import (
 // once. Stands for io_submit.
 func (q *Queue) Submit(ctx context.Context, ops ...Op) (int, error) {
 	if err := q.pinAll(ops); err != nil {
-		return 0, err
+		return 0, q.orClosed(err, func(e error) error { return submitError(e, 0, len(ops)) })
 	}
 	q.mu.Lock()
 	if err := q.stopped(ctx); err != nil { // also where there is nothing to do
@@ -83,6 +83,17 @@ func (q *Queue) pin(op *Op) *Error {
 	return op.pin()
 }
 
+// orClosed is err, unless the queue is closed: then that is said, in the words of
+// closed, and not what else is wrong.
+func (q *Queue) orClosed(err error, closed func(error) error) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return closed(ErrClosed)
+	}
+	return err
+}
+
 func submitError(cause error, done, all int) error {
 	e := &Error{Op: "submit", Err: cause, Detail: fmt.Sprintf("%d of %d operations were accepted", done, all)}
 	if cause == ErrClosed {
@@ -96,7 +107,7 @@ func submitError(cause error, done, all int) error {
 // those are not all. io_submit may block all the same.
 func (q *Queue) TrySubmit(ops ...Op) (int, error) {
 	if err := q.pinAll(ops); err != nil {
-		return 0, err
+		return 0, q.orClosed(err, func(e error) error { return submitError(e, 0, len(ops)) })
 	}
 	q.mu.Lock()
 	if err := q.stopped(context.Background()); err != nil {

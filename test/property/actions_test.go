@@ -249,7 +249,11 @@ func (m *machine) UseFreed(t *rapid.T) {
 	for _, b := range []*libaio.Buffer{b, view} {
 		n, err := m.q.TrySubmit(libaio.Pwrite(m.d.file, b, 0), libaio.Pwritev(m.d.file, []*libaio.Buffer{b}, 0))
 		require.Zero(t, n)
-		require.ErrorIs(t, err, libaio.ErrFreed)
+		if m.closing {
+			require.ErrorIs(t, err, libaio.ErrClosed)
+		} else {
+			require.ErrorIs(t, err, libaio.ErrFreed)
+		}
 		require.False(t, b.InFlight())
 	}
 }

@@ -57,12 +57,12 @@ func (m *machine) Submit(t *rapid.T) {
 	}
 	n, err := m.q.Submit(ctx, list...)
 	switch {
+	case m.closing: // whatever else is wrong
+		require.Zero(t, n)
+		require.ErrorIs(t, err, libaio.ErrClosed)
 	case refused:
 		require.Zero(t, n)
 		require.ErrorIs(t, err, libaio.ErrInvalid)
-	case m.closing:
-		require.Zero(t, n)
-		require.ErrorIs(t, err, libaio.ErrClosed)
 	case how == 0:
 		require.Zero(t, n)
 		require.ErrorIs(t, err, context.Canceled)
@@ -106,12 +106,12 @@ func (m *machine) TrySubmit(t *rapid.T) {
 	least := min(len(js), places, m.depth-before.InFlight)
 	n, err := m.q.TrySubmit(list...)
 	switch {
+	case m.closing: // whatever else is wrong
+		require.Zero(t, n)
+		require.ErrorIs(t, err, libaio.ErrClosed)
 	case refused:
 		require.Zero(t, n)
 		require.ErrorIs(t, err, libaio.ErrInvalid)
-	case m.closing:
-		require.Zero(t, n)
-		require.ErrorIs(t, err, libaio.ErrClosed)
 	default:
 		require.GreaterOrEqual(t, n, least)
 		require.LessOrEqual(t, n, places)
@@ -146,10 +146,10 @@ func (m *machine) Do(t *rapid.T) {
 	}
 	n, err := m.q.Do(ctx, j.op)
 	switch {
+	case m.closing: // whatever else is wrong
+		require.ErrorIs(t, err, libaio.ErrClosed)
 	case j.refused:
 		require.ErrorIs(t, err, libaio.ErrInvalid)
-	case m.closing:
-		require.ErrorIs(t, err, libaio.ErrClosed)
 	case gaveUp(err):
 		require.Error(t, ctx.Err())
 		m.gaveUp(t, j, n, err)

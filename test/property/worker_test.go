@@ -27,7 +27,7 @@ func (w *worker) submit() {
 	defer cancel()
 	n, err := w.s.q.Submit(ctx, list...)
 	switch {
-	case refused:
+	case refused && !errors.Is(err, libaio.ErrClosed):
 		require.Zero(w.s, n)
 		require.ErrorIs(w.s, err, libaio.ErrInvalid)
 	case n == len(js) && err == nil:
@@ -45,7 +45,7 @@ func (w *worker) trySubmit() {
 	list, refused := ops(js)
 	n, err := w.s.q.TrySubmit(list...)
 	switch {
-	case refused:
+	case refused && !errors.Is(err, libaio.ErrClosed):
 		require.Zero(w.s, n)
 		require.ErrorIs(w.s, err, libaio.ErrInvalid)
 	case errors.Is(err, libaio.ErrClosed):
@@ -81,7 +81,7 @@ func (w *worker) do() {
 	defer cancel()
 	n, err := w.s.q.Do(ctx, j.op)
 	switch {
-	case j.refused:
+	case j.refused && !errors.Is(err, libaio.ErrClosed):
 		require.ErrorIs(w.s, err, libaio.ErrInvalid)
 	case errors.Is(err, libaio.ErrClosed):
 		require.True(w.s, w.s.closing.Load(), "closed by nobody")
