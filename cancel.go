@@ -8,7 +8,7 @@ import (
 // This file takes operations back, as far as that is possible.
 
 // Cancel cancels the operations with this tag that were given to Submit or
-// TrySubmit: those that the kernel does not have yet, and polls. It returns how
+// TrySubmit: those that are not on their way to the kernel yet, and polls. It returns how
 // many it found. Each of them still has its completion, normally with
 // ECANCELED; a poll that was just ready completes as such. Disk operations that
 // the kernel has run to their end: it has EINVAL for the attempt. Stands for
@@ -16,15 +16,10 @@ import (
 func (q *Queue) Cancel(tag uint64) int {
 	q.mu.Lock()
 	defer q.unlock()
-	n := 0
-	for i := range q.slots {
-		s := &q.slots[i]
-		switch {
-		case s.stage == stageIdle || s.sink != sinkChannel || s.op.tag != tag:
-		case s.stage == stagePending:
-			q.withdraw(uint32(i))
-			n++
-		case s.op.kind == KindPoll:
+	mine := func(s *slot) bool { return s.sink == sinkChannel && s.op.tag == tag }
+	n := q.withdraw(mine)
+	for i := 0; q.polls > 0 && i < len(q.slots); i++ {
+		if s := &q.slots[i]; s.stage == stageSent && s.op.kind == KindPoll && mine(s) {
 			q.cancelPoll(uint32(i))
 			n++
 		}
@@ -33,11 +28,21 @@ func (q *Queue) Cancel(tag uint64) int {
 	return n
 }
 
-// withdraw completes an operation that is pending. Held: mu.
-func (q *Queue) withdraw(index uint32) {
-	at := slices.Index(q.pending, index)
-	q.pending = slices.Delete(q.pending, at, at+1)
-	q.finish(index, -int64(syscall.ECANCELED))
+// withdraw completes the pending operations that match, and returns how many
+// those are. Held: mu.
+func (q *Queue) withdraw(match func(*slot) bool) int {
+	n := 0
+	withdrawn := func(index uint32) bool {
+		if !match(&q.slots[index]) {
+			return false
+		}
+		q.finish(index, -int64(syscall.ECANCELED))
+		n++
+		return true
+	}
+	q.pending = slices.DeleteFunc(q.pending, withdrawn)
+	q.blocking = slices.DeleteFunc(q.blocking, withdrawn)
+	return n
 }
 
 // cancelPolls cancels all polls. Held: mu.

@@ -29,18 +29,13 @@ type Queue struct {
 	// mu guards what follows, down to the next comment. Nothing blocks while
 	// it is held: the channel always has a place for what is in flight. Who
 	// may have called finish lets it go with unlock.
-	mu          sync.Mutex
-	slots       []slot
-	free        []uint32 // idle slots
-	promised    int      // idle slots that were granted to waiters
-	owed        int      // places on ch for operations that have not completed
-	waiters     waiters
-	pending     []uint32  // slots that are accepted and not yet submitted
-	senders     []*sender // idle
-	sending     int       // senders at work
-	taken       uint64    // batches that they took
-	watching    bool      // the watchdog runs
-	takenThen   uint64    // taken when it was set
+	mu       sync.Mutex
+	slots    []slot
+	free     []uint32 // idle slots
+	promised int      // idle slots that were granted to waiters
+	owed     int      // places on ch for operations that have not completed
+	waiters  waiters
+	outbox
 	calls       []*call   // idle
 	polls       int       // accepted and not completed
 	leftBuffers []*Buffer // to be given back by unlock
@@ -54,10 +49,12 @@ type Queue struct {
 
 	canCancel error         // why polls cannot be cancelled, and so not be submitted
 	sendFn    func()        // q.sendOn, made once: a go statement with it does not allocate
+	blockFn   func()        // q.block, likewise
 	watchdog  *time.Timer   // calls rescue
 	drained   chan struct{} // closed when the queue is closed and nothing in flight
 	reaped    chan struct{} // closed when the reaper has ended
 	teardown  sync.Once
+	gone      chan struct{}  // closed when everything is given back
 	left      sync.WaitGroup // goroutines of unlock
 }
 
@@ -150,16 +147,17 @@ func NewQueue(depth int, opts *Options) (*Queue, error) {
 		ring:    ring,
 		slots:   make([]slot, depth),
 		free:    make([]uint32, depth),
-		pending: make([]uint32, 0, depth),
+		outbox:  outbox{pending: make([]uint32, 0, depth)},
 		events:  make([]event, min(depth, maxReap)),
 		drained: make(chan struct{}),
 		reaped:  make(chan struct{}),
+		gone:    make(chan struct{}),
 	}
 	for i := range q.free {
 		q.free[i] = uint32(depth - 1 - i)
 	}
 	q.canCancel = canCancel(ring.ctx)
-	q.sendFn = q.sendOn
+	q.sendFn, q.blockFn = q.sendOn, q.block
 	q.watchdog = time.AfterFunc(time.Hour, q.rescue)
 	q.watchdog.Stop()
 	go q.reapUntilClosed()

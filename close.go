@@ -20,8 +20,9 @@ import (
 func (q *Queue) Close() error { return q.Shutdown(context.Background()) }
 
 // Shutdown is Close that waits only until ctx ends. The error then answers to
-// ctx's and to ErrInFlight, and names what is still in flight; the queue takes
-// no new operations, and another Shutdown or Close must finish the work.
+// ctx's and, while something is in flight, to ErrInFlight, and names it; the
+// queue takes no new operations, and another Shutdown or Close must finish the
+// work.
 func (q *Queue) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return &Error{Op: "close", Err: errNilContext}
@@ -40,17 +41,26 @@ func (q *Queue) Shutdown(ctx context.Context) error {
 	}
 	q.unlock()
 
-	select {
-	case <-q.drained:
-	default:
-		select {
-		case <-q.drained:
-		case <-ctx.Done():
-			return q.stillInFlight(ctx.Err())
-		}
+	if err := q.await(ctx, q.drained); err != nil {
+		return err
 	}
-	q.teardown.Do(q.giveAllBack)
-	return nil
+	q.teardown.Do(func() { go q.giveAllBack() })
+	return q.await(ctx, q.gone)
+}
+
+// await waits for a step of the closing.
+func (q *Queue) await(ctx context.Context, step <-chan struct{}) error {
+	select {
+	case <-step:
+		return nil
+	default:
+	}
+	select {
+	case <-step:
+		return nil
+	case <-ctx.Done():
+		return q.stillInFlight(ctx.Err())
+	}
 }
 
 // giveAllBack ends what a drained queue still holds.
@@ -64,10 +74,11 @@ func (q *Queue) giveAllBack() {
 	q.ring.poll = nil
 	q.ring.destroy()
 	q.watchdog.Stop()
-	for _, s := range q.senders {
+	for _, s := range q.idle {
 		s.free()
 	}
 	close(q.ch)
+	close(q.gone)
 }
 
 // stillInFlight is the error of a Shutdown that has to give up.
@@ -88,20 +99,25 @@ func (q *Queue) stillInFlight(cause error) error {
 	if n > most {
 		names = append(names, fmt.Sprintf("and %d more", n-most))
 	}
+	if n == 0 {
+		return &Error{Op: "close", Err: cause, Detail: "nothing is in flight, but the system has not taken everything back yet"}
+	}
 	return &Error{
 		Op: "close", Err: cause, also: ErrInFlight,
 		Detail: fmt.Sprintf("%d operations are still in flight: %s", n, strings.Join(names, "; ")),
 	}
 }
 
-// idle says that nothing is in flight and nobody uses the C memory.
-func (q *Queue) idle() bool { return len(q.free) == q.depth && q.sending == 0 }
+// atRest says that nothing is in flight and nobody uses the C memory.
+func (q *Queue) atRest() bool {
+	return len(q.free) == q.depth && q.sending == 0 && q.blockers == 0
+}
 
 // settle is called, holding mu, behind whatever may have freed slots or ended
 // the sending: it passes room on and tells a Close that waits.
 func (q *Queue) settle() {
 	q.grant()
-	if !q.closed || !q.idle() {
+	if !q.closed || !q.atRest() {
 		return
 	}
 	select {

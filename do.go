@@ -21,12 +21,12 @@ type call struct {
 // channel does not hold Do up. It allocates nothing.
 //
 // When ctx ends first, Do returns its error at once. An operation that the
-// kernel does not have by then is withdrawn, and the Buffer is the caller's.
+// is not on its way to the kernel by then is withdrawn, and the Buffer is the caller's.
 // Otherwise the error also answers to ErrInFlight, the operation runs to its end
 // in the kernel (a poll is cancelled), and the Buffer stays in flight until
 // then: call [Buffer.Release] on it. Nobody is told how it ended, so whether a
 // write was done is not known then. As with Submit, ctx has no power over an
-// io_submit that blocks.
+// io_submit for direct I/O that blocks.
 func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	if err := q.pin(&op); err != nil {
 		return 0, q.orClosed(err, op.waitError)
@@ -99,7 +99,7 @@ func (q *Queue) abandon(index uint32, c *call, cause error) (int, error) {
 	done := s.done
 	if s.stage == stagePending {
 		err := s.op.withdrawnError(cause, done) // before the slot is cleared
-		q.withdraw(index)
+		q.withdraw(func(o *slot) bool { return o == s })
 		q.settle()
 		return done, err
 	}

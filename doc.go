@@ -40,13 +40,13 @@
 // the kernel writes to it, is what it would be in C. The race detector does
 // not see the kernel, nor C memory; go test -asan sees the latter.
 //
-// io_submit can block. The kernel does buffered I/O inside it, and so it does
-// what a write that extends a file needs before the device sees it. The Submit or
-// Do that brought the operation there then blocks as well, whatever its context
-// says. Operations that happened to go into the same call wait behind it, later
-// ones are sent past it. Open files for direct I/O, and write to space that was
-// allocated before; use a Queue of its own for what may block for long, such as
-// pipes that are not O_NONBLOCK.
+// io_submit can block. Within it the kernel does what a direct write that extends
+// a file needs before the device sees it. The Submit or Do that brought the
+// operation there then blocks as well, whatever its context says. Operations that
+// happened to go into the same call wait with it, later ones are sent past it:
+// write to space that was allocated before. The kernel also does buffered I/O
+// within io_submit: a Queue has up to 16 threads for that, which reads of pipes
+// that nobody writes to can use up. Direct I/O does not wait for those.
 //
 // A completion says that the data is where the operation was asked to bring
 // it, and no more: a write is durable after an Fsync or Fdsync that was

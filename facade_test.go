@@ -158,9 +158,7 @@ func TestCancelDisk(t *testing.T) {
 func TestWithdrawPending(t *testing.T) {
 	q, f := newQueue(t, 8), newFile(t, 2*block)
 	bufs := newBuffers(t, 3, block)
-	q.mu.Lock()
-	q.sending = maxSenders // as if io_submit blocked in all of them
-	q.mu.Unlock()
+	goOn := holdSending(q)
 	for i, b := range bufs[:2] {
 		_, err := q.Submit(ctxOf(t), Pread(f, b, 0).WithTag(uint64(i)))
 		require.NoError(t, err)
@@ -186,10 +184,7 @@ func TestWithdrawPending(t *testing.T) {
 	require.False(t, bufs[0].InFlight())
 	require.EqualValues(t, 1, f.state.Load(), "the one that is still pending")
 
-	q.mu.Lock()
-	q.sending = 0
-	q.flush()
-	q.unlock()
+	goOn()
 	c = receive(t, q, 1)[0]
 	require.NoError(t, c.Err)
 	require.EqualValues(t, 1, c.Tag)

@@ -53,6 +53,21 @@ func newQueue(t testing.TB, depth int) *Queue {
 	return q
 }
 
+// holdSending keeps q from sending anything until the function returned is
+// called.
+func holdSending(q *Queue) func() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.watchdog.Stop()
+	q.waiting = true
+	return func() {
+		q.mu.Lock()
+		q.waiting = false
+		q.flush()
+		q.unlock()
+	}
+}
+
 // checkInvariants holds a closed queue against the contract.
 func checkInvariants(t testing.TB, q *Queue) {
 	t.Helper()
@@ -64,7 +79,10 @@ func checkInvariants(t testing.TB, q *Queue) {
 	require.Zero(t, q.polls, "polls")
 	require.Empty(t, q.pending)
 	require.True(t, q.waiters.none())
+	require.Empty(t, q.blocking)
 	require.Zero(t, q.sending)
+	require.Zero(t, q.stuck)
+	require.Zero(t, q.blockers)
 	require.Empty(t, q.leftBuffers)
 	require.Empty(t, q.leftFiles)
 	seen := make(map[uint32]bool)

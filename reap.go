@@ -89,8 +89,7 @@ func (q *Queue) again(index uint32, res int64) bool {
 	default:
 		return false
 	}
-	s.stage = stagePending
-	q.pending = append(q.pending, index)
+	q.enqueue(index)
 	return true
 }
 

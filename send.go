@@ -1,6 +1,7 @@
 package libaio
 
 import (
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -9,32 +10,56 @@ import (
 // This file brings operations to the kernel.
 //
 // Whoever has accepted operations calls flush. The first becomes the sender
-// and submits all that is pending in one call; what others accept meanwhile it
-// sends in its next call, so that concurrent submitters share their calls.
+// and submits all that is pending in one call; what others accept meanwhile
+// goes in the next, so that concurrent submitters share their calls.
 //
-// io_submit can block. When a sender does not come back, a second one is
-// started for what has become pending behind it, and so on: a slow operation
-// delays those of its own batch and no others.
+// io_submit can block, though it seldom does for direct I/O. When a sender does
+// not come back it counts as stuck, and the next takes its place: a slow
+// operation delays those of its own batch and no others. Operations that the
+// kernel does within io_submit, and that may wait there for each other, never
+// share a call: see blocking.go.
 
 const (
-	// sendRounds is how many batches a submitter sends for others before it
-	// leaves the rest to a goroutine: nobody may be kept from returning by
-	// the others' load.
-	sendRounds = 4
-	// stuckAfter is how long nothing pending was taken when another sender is
-	// started.
+	// stuckAfter is how long nothing pending was taken when the senders at
+	// work count as stuck.
 	stuckAfter = time.Millisecond
-	// maxSenders bounds the threads that can block in io_submit.
+	// maxSenders bounds the threads that can block in io_submit for direct I/O.
 	maxSenders = 16
 )
 
+// retryDelays is how long to wait before io_submit is tried again after EAGAIN.
+// Behind the last, operations fail with EAGAIN until the kernel takes one.
+var retryDelays = [...]time.Duration{
+	50 * time.Microsecond, 200 * time.Microsecond, time.Millisecond,
+	5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond,
+}
+
+// outbox is what is accepted and not yet submitted, and who submits it. Guarded
+// by the Queue's mu.
+type outbox struct {
+	pending  []uint32  // slots that are to be sent
+	blocking []uint32  // the same, each in a call of its own
+	idle     []*sender // nobody's
+	sending  int       // senders at work on pending
+	stuck    int       // of these, that did not come back in time
+	blockers int       // goroutines at work on blocking
+
+	taken      uint64 // batches of pending that were taken
+	takenThen  uint64 // taken when the watchdog was set
+	takenStuck uint64 // taken when stuck was counted
+	watching   bool   // the watchdog is set
+	waiting    bool   // for the watchdog: the kernel had no room
+	tries      int    // that it had none, one behind the other
+}
+
 // sender is what one caller of io_submit works with.
 type sender struct {
-	batch []uint32
-	reqs  []request
-	files []*File // to be released behind the call; nil where that comes later
-	ptrs  cMemory // pointers to the iocbs of the batch
-	vecs  cMemory // iovecs; the kernel copies them in io_submit
+	batch  []uint32
+	number uint64 // of the batch: taken
+	reqs   []request
+	files  []*File // to be released behind the call; nil where that comes later
+	ptrs   cMemory // pointers to the iocbs of the batch
+	vecs   cMemory // iovecs; the kernel copies them in io_submit
 }
 
 func newSender(depth int) (*sender, syscall.Errno) {
@@ -51,27 +76,30 @@ func (s *sender) free() {
 	s.vecs.free()
 }
 
+// enqueue makes the operation of a slot pending. Held: mu.
+func (q *Queue) enqueue(index uint32) {
+	s := &q.slots[index]
+	s.stage = stagePending
+	if s.op.blocks() {
+		q.blocking = append(q.blocking, index)
+	} else {
+		q.pending = append(q.pending, index)
+	}
+}
+
 // flush sees to it that what is pending is sent. Held: mu, which it may let go
 // in between.
 func (q *Queue) flush() {
-	switch {
-	case len(q.pending) == 0:
-	case q.sending == 0:
+	if q.mustSend() {
 		q.send()
-	default:
-		q.watch()
 	}
 }
 
 // sendLater has what is pending sent by a goroutine, for those who must not
 // wait for io_submit. Held: mu.
 func (q *Queue) sendLater() {
-	switch {
-	case len(q.pending) == 0:
-	case q.sending == 0:
+	if q.mustSend() {
 		go q.sendFn()
-	default:
-		q.watch()
 	}
 }
 
@@ -82,8 +110,24 @@ func (q *Queue) sendOn() {
 	q.unlock()
 }
 
-// watch looks after the senders while something is pending behind them. Held:
-// mu.
+// mustSend says whether the caller is to send what is pending; otherwise
+// somebody else does. Held: mu.
+func (q *Queue) mustSend() bool {
+	if q.waiting {
+		return false
+	}
+	q.sendBlocking()
+	switch {
+	case len(q.pending) == 0:
+	case q.sending > q.stuck:
+		q.watch() // who is at work sends it next, unless it gets stuck
+	default:
+		return q.sending < maxSenders // else the first that comes back
+	}
+	return false
+}
+
+// watch sets the watchdog on the senders at work. Held: mu.
 func (q *Queue) watch() {
 	if !q.watching {
 		q.watching, q.takenThen = true, q.taken
@@ -91,56 +135,55 @@ func (q *Queue) watch() {
 	}
 }
 
-// rescue is the watchdog: it starts another sender if nothing was taken since
-// watch.
+// waitToSend leaves what is pending alone for a while. Held: mu.
+func (q *Queue) waitToSend(delay time.Duration) {
+	q.waiting, q.watching = true, true
+	q.watchdog.Reset(delay)
+}
+
+// rescue is the watchdog. If nothing was taken since it was set, all senders are
+// in a call that began before.
 func (q *Queue) rescue() {
 	q.mu.Lock()
-	q.watching = false
-	switch {
-	case len(q.pending) == 0:
-	case q.taken == q.takenThen && q.sending < maxSenders:
-		q.send()
-	default:
-		q.watch()
+	if q.taken == q.takenThen && !q.waiting {
+		q.stuck, q.takenStuck = q.sending, q.taken
 	}
+	q.watching, q.waiting = false, false
+	q.flush()
 	q.unlock()
 }
 
-// send is a sender at work: it submits what is pending, batch by batch. Held:
-// mu, but not during the calls.
+// send is a sender at work: it submits what is pending. One batch is all: nobody
+// may be kept from returning by the load of others. Held: mu, but not during
+// the call.
 func (q *Queue) send() {
 	s := q.hireSender()
 	if s == nil {
-		q.watch() // no memory: the senders that there are, or the next try
 		return
 	}
 	q.sending++
-	for round := 0; len(q.pending) > 0 && round < sendRounds; round++ {
-		q.takeBatch(s)
-		if len(s.batch) == 0 {
-			continue
-		}
-		q.unlock()
-		cost := q.sendBatch(s)
-		q.mu.Lock()
-		q.cancelLate(s.batch)
-		q.stats.note(cost)
-	}
+	q.takeBatch(s)
+	q.sendTaken(s)
 	q.sending--
-	q.senders = append(q.senders, s)
+	if s.number <= q.takenStuck {
+		q.stuck--
+	}
+	q.idle = append(q.idle, s)
 	q.sendLater()
 	q.settle()
 }
 
-// hireSender takes an idle sender or makes one. Held: mu.
+// hireSender takes an idle sender or makes one; where there is no memory for
+// that, the watchdog tries again. Held: mu.
 func (q *Queue) hireSender() *sender {
-	if n := len(q.senders); n > 0 {
-		s := q.senders[n-1]
-		q.senders = q.senders[:n-1]
+	if n := len(q.idle); n > 0 {
+		s := q.idle[n-1]
+		q.idle = q.idle[:n-1]
 		return s
 	}
 	s, errno := newSender(q.depth)
 	if errno != 0 {
+		q.waitToSend(stuckAfter)
 		return nil
 	}
 	return s
@@ -150,21 +193,13 @@ func (q *Queue) hireSender() *sender {
 // see. Held: mu.
 func (q *Queue) takeBatch(s *sender) {
 	q.taken++
+	s.number = q.taken
 	s.batch, q.pending = q.pending, s.batch[:0]
-	vecs := 0
-	for _, index := range s.batch {
-		vecs += len(q.slots[index].op.bufs)
-	}
-	errno := s.vecs.grow(vecs * iovecSize)
 	keep := s.batch[:0]
 	for _, index := range s.batch {
-		slot := &q.slots[index]
-		switch {
-		case slot.op.kind == KindNoop:
+		if slot := &q.slots[index]; slot.op.kind == KindNoop {
 			q.finish(index, 0)
-		case errno != 0 && slot.op.bufs != nil:
-			q.finish(index, -int64(errno))
-		default:
+		} else {
 			slot.stage = stageSent
 			keep = append(keep, index)
 		}
@@ -175,28 +210,85 @@ func (q *Queue) takeBatch(s *sender) {
 	s.batch = keep
 }
 
-// sendBatch submits one batch: one call, but for refused operations. From the
-// call on, the slots belong to whoever reaps, so all that is needed afterwards
-// is copied before.
-func (q *Queue) sendBatch(s *sender) (cost submission) {
-	n := len(s.batch)
+// sendTaken submits the batch of a sender, and notes what became of it. Held:
+// mu, but not during the call.
+func (q *Queue) sendTaken(s *sender) {
+	if len(s.batch) == 0 {
+		return
+	}
+	q.unlock()
+	done, cost := q.sendBatch(s)
+	q.mu.Lock()
+	q.stats.note(cost)
+	q.cancelLate(s.batch[:done])
+	if done > 0 {
+		q.tries = 0
+	}
+	if done < len(s.batch) {
+		q.noRoom(s.batch[done:])
+	}
+}
+
+// noRoom is for the operations for which the kernel has no memory, or no room in
+// the ring: they are pending again, and can be withdrawn while that lasts. Held:
+// mu.
+func (q *Queue) noRoom(batch []uint32) {
+	if q.tries == len(retryDelays) {
+		q.giveUp(batch[0], syscall.EAGAIN)
+		batch = batch[1:]
+	} else {
+		q.waitToSend(retryDelays[q.tries])
+		q.tries++
+		q.stats.Retries++
+	}
+	for _, index := range slices.Backward(batch) {
+		if s := &q.slots[index]; s.cancelled || s.sink == sinkAbandoned {
+			q.giveUp(index, syscall.ECANCELED)
+		} else {
+			q.putBack(index)
+		}
+	}
+}
+
+// putBack makes an operation pending that was in the hands of a sender, before
+// all others. Held: mu.
+func (q *Queue) putBack(index uint32) {
+	s := &q.slots[index]
+	s.stage = stagePending
+	if s.op.blocks() {
+		q.blocking = slices.Insert(q.blocking, 0, index)
+	} else {
+		q.pending = slices.Insert(q.pending, 0, index)
+	}
+}
+
+// giveUp completes an operation in the hands of a sender that has not released
+// its file. Held: mu.
+func (q *Queue) giveUp(index uint32, errno syscall.Errno) {
+	q.slots[index].stage = stagePending
+	q.finish(index, -int64(errno))
+}
+
+// sendBatch submits one batch: one call, but for refused operations. It returns
+// how many are done with: all, or those before one for which there was no room.
+// From the call on, the slots belong to whoever reaps, so all that is needed
+// afterwards is copied before.
+func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
 	q.prepare(s)
+	n := len(s.batch)
+	if n == 0 {
+		return 0, cost
+	}
 	start := time.Now()
 	r := &q.ring
-	done, tries := 0, 0
 	for got := sysSubmit(r.ctx, uintptr(r.iocbs.p), uintptr(s.ptrs.p), s.reqs[:n], r.eventfd); ; {
 		cost.add(got)
-		if got.n > 0 {
-			done, tries = done+got.n, 0
-		}
-		if done < n && got.errno == syscall.EAGAIN && tries < len(retryDelays) {
-			// The kernel is short of memory or of room in the ring.
-			time.Sleep(retryDelays[tries])
-			tries++
-			cost.retries++
-		} else if done < n {
+		done += got.n
+		if done < n && got.errno != syscall.EAGAIN {
 			q.refuse(s.batch[done], got.errno)
 			done++
+		} else {
+			break
 		}
 		if done == n {
 			break
@@ -205,17 +297,18 @@ func (q *Queue) sendBatch(s *sender) (cost submission) {
 	}
 	cost.time = time.Since(start)
 	for i, f := range s.files[:n] {
-		if f != nil {
+		if f != nil && i < done {
 			f.release()
-			s.files[i] = nil
 		}
+		s.files[i] = nil
 	}
-	return cost
+	return done, cost
 }
 
 // prepare writes the requests of a batch, and notes which files to release
 // behind the call. An operation that may be resumed keeps its file.
 func (q *Queue) prepare(s *sender) {
+	q.growVectors(s)
 	iov := unsafe.Slice((*iovec)(s.vecs.p), s.vecs.size/iovecSize)
 	for i, index := range s.batch {
 		slot := &q.slots[index]
@@ -227,17 +320,33 @@ func (q *Queue) prepare(s *sender) {
 	}
 }
 
-// retryDelays is how long to wait before io_submit is tried again after EAGAIN.
-// Behind the last, operations fail with EAGAIN until the kernel takes one.
-var retryDelays = [...]time.Duration{
-	50 * time.Microsecond, 200 * time.Microsecond, time.Millisecond,
-	5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond,
-}
-
 // refuse completes an operation that io_submit did not take.
 func (q *Queue) refuse(index uint32, errno syscall.Errno) {
 	q.mu.Lock()
 	q.finish(index, -int64(errno))
+	q.settle()
+	q.unlock()
+}
+
+// growVectors makes room for the iovecs of a batch. Where there is no memory for
+// them, vectors fail and the rest goes its way.
+func (q *Queue) growVectors(s *sender) {
+	vecs := 0
+	for _, index := range s.batch {
+		vecs += len(q.slots[index].op.bufs)
+	}
+	errno := s.vecs.grow(vecs * iovecSize)
+	if errno == 0 {
+		return
+	}
+	q.mu.Lock()
+	s.batch = slices.DeleteFunc(s.batch, func(index uint32) bool {
+		vector := q.slots[index].op.bufs != nil
+		if vector {
+			q.giveUp(index, errno)
+		}
+		return vector
+	})
 	q.settle()
 	q.unlock()
 }

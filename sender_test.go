@@ -15,20 +15,23 @@ import (
 )
 
 // A read of an empty pipe that is not O_NONBLOCK blocks in io_submit until
-// somebody writes: what a slow file system does, for as long as we like.
-func newBlockingPipe(t testing.TB) (*File, func()) {
+// somebody writes: what a slow file system does, for as long as we like. If
+// direct, the queue takes it for direct I/O.
+func newBlockingPipe(t testing.TB, direct bool) (*File, func()) {
 	t.Helper()
 	var p [2]int
 	require.NoError(t, unix.Pipe2(p[:], unix.O_CLOEXEC))
 	unblock := sync.OnceFunc(func() { unix.Write(p[1], make([]byte, 8)) })
 	t.Cleanup(func() { unblock(); unix.Close(p[0]); unix.Close(p[1]) })
-	return BorrowFD(p[0], "blocking pipe"), unblock
+	f := BorrowFD(p[0], "blocking pipe")
+	f.direct = direct
+	return f, unblock
 }
 
 // blockSender has a sender of q block until the function returned is called.
-func blockSender(t *testing.T, q *Queue) func() {
+func blockSender(t *testing.T, q *Queue, direct bool) func() {
 	t.Helper()
-	f, unblock := newBlockingPipe(t)
+	f, unblock := newBlockingPipe(t, direct)
 	small := newBuffer(t, 8)
 	before := q.Stats().InFlight
 	done := make(chan error, 1)
@@ -39,18 +42,31 @@ func blockSender(t *testing.T, q *Queue) func() {
 	require.Eventually(t, func() bool {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		return q.sending > 0 && len(q.pending) == 0 && q.depth-len(q.free) > before
+		return len(q.pending)+len(q.blocking) == 0 && q.depth-len(q.free) > before
 	}, time.Minute, 100*time.Microsecond)
 	return func() { unblock(); require.NoError(t, <-done) }
 }
 
+// whatBlocks are the two ways in which an operation blocks in io_submit.
+var whatBlocks = []struct {
+	name   string
+	direct bool
+	most   int
+}{{"direct", true, maxSenders}, {"buffered", false, maxBlockers}}
+
 // An operation that blocks in io_submit delays those that came with it, and no
 // others.
 func TestBlockedSenderDelaysNobodyElse(t *testing.T) {
+	for _, what := range whatBlocks {
+		t.Run(what.name, func(t *testing.T) { testBlockedSender(t, what.direct) })
+	}
+}
+
+func testBlockedSender(t *testing.T, direct bool) {
 	q, f, b := newQueue(t, 16), newFile(t, 8*block), newBuffer(t, block)
 	var unblock []func()
 	for range 3 {
-		unblock = append(unblock, blockSender(t, q))
+		unblock = append(unblock, blockSender(t, q, direct))
 		n, err := q.Do(ctxOf(t), Pread(f, b, block))
 		require.NoError(t, err)
 		require.Equal(t, block, n)
@@ -68,8 +84,14 @@ func TestBlockedSenderDelaysNobodyElse(t *testing.T) {
 
 // Close waits for a sender that blocks: its C memory is in use.
 func TestCloseWaitsForTheSender(t *testing.T) {
+	for _, what := range whatBlocks {
+		t.Run(what.name, func(t *testing.T) { testCloseWaits(t, what.direct) })
+	}
+}
+
+func testCloseWaits(t *testing.T, direct bool) {
 	q := newQueue(t, 4)
-	unblock := blockSender(t, q)
+	unblock := blockSender(t, q, direct)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
 	defer cancel()
 	err := q.Shutdown(ctx)
@@ -85,33 +107,112 @@ func TestNotIdleWhileSending(t *testing.T) {
 	q := newQueue(t, 1)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	require.True(t, q.idle())
+	require.True(t, q.atRest())
 	q.sending++
-	require.False(t, q.idle())
+	require.False(t, q.atRest())
 	q.sending--
 }
 
 // With all senders blocked, what is pending can still be withdrawn, and goes on
 // when one comes back.
 func TestAllSendersBlocked(t *testing.T) {
-	q, f, b := newQueue(t, 2*maxSenders), newFile(t, block), newBuffer(t, block)
+	for _, what := range whatBlocks {
+		t.Run(what.name, func(t *testing.T) { testAllBlocked(t, what.direct, what.most) })
+	}
+}
+
+func testAllBlocked(t *testing.T, direct bool, most int) {
+	pipe, write := newBlockingPipe(t, direct)
+	q, b := newQueue(t, 2*most), newBuffer(t, block)
 	var unblock []func()
-	for range maxSenders {
-		unblock = append(unblock, blockSender(t, q))
+	for range most {
+		unblock = append(unblock, blockSender(t, q, direct))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
 	defer cancel()
-	_, err := q.Do(ctx, Pread(f, b, 0))
+	_, err := q.Do(ctx, Pread(pipe, b, 0))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotErrorIs(t, err, ErrInFlight)
 	require.False(t, b.InFlight())
 
-	_, err = q.Submit(ctxOf(t), Pread(f, b, 0))
+	_, err = q.Submit(ctxOf(t), Pread(pipe, b, 0))
 	require.NoError(t, err)
+	write()
 	for _, u := range unblock {
 		u()
 	}
 	require.NoError(t, receive(t, q, 1)[0].Err)
+}
+
+// Buffered operations that block, however many, do not keep direct ones waiting.
+func TestAllBlockersBlocked(t *testing.T) {
+	q, f, b := newQueue(t, 2*maxBlockers), newFile(t, block), newBuffer(t, block)
+	for range maxBlockers {
+		defer blockSender(t, q, false)()
+	}
+	_, err := q.Do(ctxOf(t), Pread(f, b, 0))
+	require.NoError(t, err)
+	requirePattern(t, b.Bytes(), 0, 0)
+}
+
+// A read that waits in io_submit for a write of the same Submit does not take it
+// into its call.
+func TestBlockingOperationsGoAlone(t *testing.T) {
+	q := newQueue(t, 8)
+	var p [2]int
+	require.NoError(t, unix.Pipe2(p[:], unix.O_CLOEXEC))
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	r, w := BorrowFD(p[0], "r"), BorrowFD(p[1], "w")
+	in, out := newBuffer(t, 8), newBuffer(t, 8)
+	fill(out.Bytes(), 0, 3)
+	n, err := q.Submit(ctxOf(t), Pread(r, in, 0), Pwrite(w, out, 0))
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	for _, c := range receive(t, q, 2) {
+		require.NoError(t, c.Err)
+		require.Equal(t, 8, c.N)
+	}
+	require.Equal(t, out.Bytes(), in.Bytes())
+}
+
+// Submit and Do do not wait in io_submit for what is not direct I/O.
+func TestContextEndsABlockingDo(t *testing.T) {
+	q, b := newQueue(t, 2), newBuffer(t, 8)
+	f, unblock := newBlockingPipe(t, false)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	_, err := q.Do(ctx, Pread(f, b, 0))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, err, ErrInFlight)
+	require.True(t, b.InFlight())
+	unblock()
+	require.Eventually(t, func() bool { return !b.InFlight() }, time.Minute, time.Millisecond)
+}
+
+// Once a sender is known to be stuck, nobody waits for the watchdog again.
+func TestStuckSenderIsKnown(t *testing.T) {
+	q, f, b := newQueue(t, 4), newFile(t, block), newBuffer(t, block)
+	unblock := blockSender(t, q, true)
+	const times = 100
+	waited := 0 // for the watchdog: the first time, and when a signal had the stuck one begin anew
+	for last, i := uint64(0), 0; i < times; i++ {
+		_, err := q.Do(ctxOf(t), Pread(f, b, 0))
+		require.NoError(t, err)
+		q.mu.Lock()
+		if q.takenStuck != last {
+			waited++
+		}
+		last = q.takenStuck
+		q.mu.Unlock()
+	}
+	require.Less(t, waited, times/2)
+	unblock()
+	require.Eventually(t, func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.stuck == 0 && q.sending == 0
+	}, time.Minute, 100*time.Microsecond)
 }
 
 // Concurrent submitters share calls: what is accepted while a sender is at work
@@ -120,9 +221,7 @@ func TestSubmittersShareCalls(t *testing.T) {
 	const others = 20
 	q, f := newQueue(t, 64), newFile(t, others*block)
 	bufs := newBuffers(t, others, block)
-	q.mu.Lock()
-	q.sending = maxSenders // as if they all were at work
-	q.mu.Unlock()
+	goOn := holdSending(q)
 	var wg sync.WaitGroup
 	for i, b := range bufs {
 		wg.Go(func() {
@@ -134,10 +233,7 @@ func TestSubmittersShareCalls(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return q.Stats().InFlight == others }, time.Minute, time.Millisecond)
 	before := q.Stats()
-	q.mu.Lock()
-	q.sending = 0
-	q.flush()
-	q.unlock()
+	goOn()
 	wg.Wait()
 	after := q.Stats()
 	require.EqualValues(t, 1, after.Batches-before.Batches)
@@ -169,7 +265,7 @@ func TestSenderHandsOver(t *testing.T) {
 // EINTR: nobody gets to see that.
 func TestInterruptedRead(t *testing.T) {
 	q, b := newQueue(t, 2), newBuffer(t, 8)
-	f, unblock := newBlockingPipe(t)
+	f, unblock := newBlockingPipe(t, false)
 	done := make(chan error, 1)
 	go func() {
 		n, err := q.Do(ctxOf(t), Pread(f, b, 0))
@@ -195,7 +291,7 @@ func TestInterruptedRead(t *testing.T) {
 // again on.
 func TestInterruptedReadOfAClosedFile(t *testing.T) {
 	q, b := newQueue(t, 2), newBuffer(t, 8)
-	f, _ := newBlockingPipe(t)
+	f, _ := newBlockingPipe(t, false)
 	done := make(chan error, 1)
 	go func() {
 		_, err := q.Do(ctxOf(t), Pread(f, b, 0))
@@ -267,19 +363,14 @@ func TestZeroValues(t *testing.T) {
 func TestVectorSliceIsCopied(t *testing.T) {
 	q, f := newQueue(t, 4), newFile(t, 4*block)
 	a, b := newBuffer(t, block), newBuffer(t, block)
-	q.mu.Lock()
-	q.sending = maxSenders
-	q.mu.Unlock()
+	goOn := holdSending(q)
 	bufs := []*Buffer{a}
 	_, err := q.Submit(ctxOf(t), Preadv(f, bufs, 0))
 	require.NoError(t, err)
 	bufs[0] = b
 	require.True(t, a.InFlight())
 	require.False(t, b.InFlight())
-	q.mu.Lock()
-	q.sending = 0
-	q.flush()
-	q.unlock()
+	goOn()
 	require.NoError(t, receive(t, q, 1)[0].Err)
 	requirePattern(t, a.Bytes(), 0, 0)
 	require.Equal(t, make([]byte, block), b.Bytes())
@@ -418,6 +509,39 @@ func TestKernelHasRoomAgain(t *testing.T) {
 	giveBack()
 	require.NoError(t, <-done)
 	requirePattern(t, b.Bytes(), 0, 0)
+}
+
+// What the kernel has no room for is pending, and can be withdrawn.
+func TestWithdrawWithoutRoom(t *testing.T) {
+	q, f := newQueue(t, 8), newFile(t, block)
+	a, b, c := newBuffer(t, block), newBuffer(t, block), newBuffer(t, block)
+	defer exhaust(t, q)()
+	_, err := q.Submit(ctxOf(t), Pread(f, a, 0).WithTag(1), Pread(f, b, 0).WithTag(2))
+	require.NoError(t, err)
+	require.Equal(t, 1, q.Cancel(1))
+	require.ErrorIs(t, receive(t, q, 1)[0].Err, syscall.ECANCELED)
+	require.False(t, a.InFlight())
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	_, err = q.Do(ctx, Pread(f, c, 0))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, ErrInFlight)
+	require.False(t, c.InFlight())
+	require.ErrorIs(t, receive(t, q, 1)[0].Err, syscall.EAGAIN)
+	requireNotHeld(t, f)
+}
+
+// A Shutdown whose context has ended waits for nothing, not even for the
+// kernel to take back an idle context.
+func TestShutdownOfAnIdleQueue(t *testing.T) {
+	q := newQueue(t, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := q.Shutdown(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrInFlight)
+	require.NoError(t, q.Close())
+	require.NoError(t, q.Shutdown(ctx), "it is closed")
 }
 
 // Room is passed on in the order of arrival.

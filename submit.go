@@ -19,11 +19,14 @@ import (
 // answers to ctx's; after Close, to ErrClosed.
 //
 // A goroutine that submits more than depth+Unread before it reads a completion
-// waits for itself. io_submit blocks where the file system does, for instance on
-// buffered files and when a write extends the file, and then so does Submit: ctx
-// has no power over that. Operations of others that went into the same call wait
-// behind it; later ones are sent past it, by up to 16 callers of io_submit at
-// once. Stands for io_submit.
+// waits for itself. io_submit blocks where the file system does, for instance
+// when a write extends the file, and then so may Submit: ctx has no power over
+// that. Direct operations of others that went into the same call wait with it;
+// later ones are sent past it, by up to 16 callers of io_submit at once.
+//
+// A read or write of a file that is not open for direct I/O the kernel does
+// within io_submit. Submit does not wait for that: up to 16 goroutines do, one
+// operation each. Stands for io_submit.
 func (q *Queue) Submit(ctx context.Context, ops ...Op) (int, error) {
 	if err := q.pinAll(ops); err != nil {
 		return 0, q.orClosed(err, func(e error) error { return submitError(e, 0, len(ops)) })
@@ -139,14 +142,14 @@ func (q *Queue) accept(op Op, to sink, c *call) uint32 {
 	index := q.free[last]
 	q.free = q.free[:last]
 	s := &q.slots[index]
-	s.op, s.sink, s.call, s.stage = op, to, c, stagePending
+	s.op, s.sink, s.call = op, to, c
 	if op.bufs != nil {
 		// What the caller does with the slice afterwards must not change
 		// what is in flight.
 		s.vector = append(s.vector, op.bufs...)
 		s.op.bufs, s.given = s.vector, op.bufs
 	}
-	q.pending = append(q.pending, index)
+	q.enqueue(index)
 	if op.kind == KindPoll {
 		q.polls++
 	}

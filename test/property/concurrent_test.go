@@ -105,7 +105,7 @@ func (s *shared) close() {
 	cancel()
 	s.closing.Store(true)
 	err := s.q.Shutdown(over)
-	if err != nil && (!gaveUp(err) || !isInFlight(err)) {
+	if err != nil && !gaveUp(err) {
 		s.Errorf("Shutdown: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -26,7 +26,7 @@ type machine struct {
 	left []*job          // of a Do that gave up; they may be in flight
 
 	clogs *pipe
-	clog  *clog // nil: the queue is not clogged
+	clog  *job // nil: no call of io_submit blocks
 
 	closing bool // refuses everything
 	closed  bool // Close has returned
@@ -39,12 +39,6 @@ type machine struct {
 	memory libaio.MemoryStats // before
 	alive  int                // Buffers that the model has not given back
 	zombie map[*memory]bool   // given back in flight
-}
-
-// clog is a Submit that io_submit does not come back from.
-type clog struct {
-	job  *job
-	done chan error
 }
 
 func newMachine(t *rapid.T, d *disk) *machine {
@@ -241,9 +235,6 @@ func (m *machine) cleanup() {
 	case <-closed:
 	case <-time.After(patience):
 		return // the pipes stay: the queue may be using them
-	}
-	if m.clog != nil {
-		<-m.clog.done
 	}
 	unix.Close(m.clogs.r)
 	m.maker.close()
