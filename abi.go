@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// What Go and C share: the layouts here are checked against the C header when
-// libaio.go is compiled.
+// What Go shares with C and the kernel. The layouts are checked when this is
+// compiled: below against the kernel's, and in libaio.go against the C header.
 
 const (
 	iocbSize  = 64
@@ -36,6 +36,16 @@ type event struct {
 	res  int64
 	res2 int64
 }
+
+// The layouts are the kernel's: an index other than 0 does not compile.
+var (
+	_ = is0[unsafe.Sizeof(event{})-32]
+	_ = is0[unsafe.Offsetof(event{}.res)-16]
+	_ = is0[unsafe.Sizeof(iovec{})-2*ptrSize]
+	_ = is0[unsafe.Offsetof(iovec{}.len)-ptrSize]
+)
+
+var is0 [1]struct{}
 
 // sent says what became of a batch: n were accepted, from the front; errno is
 // why the next one was not.

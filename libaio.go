@@ -1,8 +1,9 @@
-//go:build linux && cgo
+//go:build linux && cgo && !nolibaio
 
 package libaio
 
-// #cgo LDFLAGS: -laio
+// #cgo !aiostatic LDFLAGS: -laio
+// #cgo aiostatic LDFLAGS: -l:libaio.a
 // #include "libaio.h"
 import "C"
 
@@ -17,17 +18,14 @@ import (
 // so that the collector never looks at them; only Buffer, which hands its
 // bytes to Go code, keeps an unsafe.Pointer.
 
-// The layouts of request and event are those of C. A mismatch is an array of
-// negative length, that is, a compile error.
+const engine = "libaio"
+
+// The layouts are those of C, which checks struct iocb itself.
 var (
-	_ [unsafe.Sizeof(request{}) - C.sizeof_struct_golibaio_request]byte
-	_ [C.sizeof_struct_golibaio_request - unsafe.Sizeof(request{})]byte
-	_ [unsafe.Sizeof(event{}) - C.sizeof_struct_io_event]byte
-	_ [C.sizeof_struct_io_event - unsafe.Sizeof(event{})]byte
-	_ [iocbSize - C.sizeof_struct_iocb]byte
-	_ [iovecSize - C.sizeof_struct_iovec]byte
-	_ [C.sizeof_struct_iovec - iovecSize]byte
-	_ [C.sizeof_struct_iocb - iocbSize]byte
+	_ = is0[unsafe.Sizeof(request{})-C.sizeof_struct_golibaio_request]
+	_ = is0[unsafe.Sizeof(event{})-C.sizeof_struct_io_event]
+	_ = is0[unsafe.Sizeof(iovec{})-C.sizeof_struct_iovec]
+	_ = is0[iocbSize-C.sizeof_struct_iocb]
 )
 
 // errnoOf turns libaio's -errno into an Errno. libaio leaves errno alone, so

@@ -19,12 +19,30 @@
 #include_next <libaio.h>
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+// The layout is the one that engine_syscall.go has, which does without this
+// file: the same on all machines for which there is a Go compiler, but for
+// the order of key and aio_rw_flags.
+#define GOLIBAIO_AT(type, field, offset) \
+	_Static_assert(offsetof(struct type, field) == (offset), #type "." #field " is elsewhere than in engine_syscall.go")
+
+GOLIBAIO_AT(iocb, data, 0);
+GOLIBAIO_AT(iocb, aio_rw_flags, __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 8 : 12);
+GOLIBAIO_AT(iocb, aio_lio_opcode, 16);
+GOLIBAIO_AT(iocb, aio_reqprio, 18);
+GOLIBAIO_AT(iocb, aio_fildes, 20);
+GOLIBAIO_AT(iocb, u.c.buf, 24);
+GOLIBAIO_AT(iocb, u.c.nbytes, 32);
+GOLIBAIO_AT(iocb, u.c.offset, 40);
+GOLIBAIO_AT(iocb, u.c.flags, 56);
+GOLIBAIO_AT(iocb, u.c.resfd, 60);
 
 // The flags of an iocb, from the kernel's <linux/aio_abi.h>, which libaio
 // does not repeat.

@@ -37,12 +37,13 @@ func startPoller() {
 
 type inventory struct {
 	memory   MemoryStats
+	blocks   int
 	fds      int
 	contexts int
 }
 
 func takeInventory() inventory {
-	return inventory{memory: Memory(), fds: openFDs(), contexts: aioContexts()}
+	return inventory{memory: Memory(), blocks: blocksInUse(), fds: openFDs(), contexts: aioContexts()}
 }
 
 // left names what there is more of than before. Goroutines end in their own
@@ -62,6 +63,9 @@ func (before inventory) more(now inventory) string {
 	var more []string
 	if now.memory != before.memory {
 		more = append(more, fmt.Sprintf("C memory: %+v, before %+v", now.memory, before.memory))
+	}
+	if now.blocks != before.blocks {
+		more = append(more, fmt.Sprintf("blocks of memory: %d, before %d", now.blocks, before.blocks))
 	}
 	if now.fds > before.fds {
 		more = append(more, fmt.Sprintf("descriptors: %d, before %d", now.fds, before.fds))

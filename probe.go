@@ -38,7 +38,8 @@ func Limits() (SystemLimits, error) {
 // error means that it works; the others are what the attempt gave.
 type Capabilities struct {
 	Kernel string // release, as of uname(2)
-	Libaio string // file name of the loaded library; "" where it is linked statically
+	Engine string // what the package is built on: "libaio" or "system calls"
+	Libaio string // file name of the loaded library; "" where there is none, or it is linked statically
 
 	AIO        error // io_setup, io_submit, io_getevents
 	PGetEvents error // io_pgetevents: Linux 4.18; denied by some seccomp profiles
@@ -56,7 +57,7 @@ type Capabilities struct {
 // open for writing where those of writes are; without one (nil, or closed) they
 // are those of a file in memory, and of anything else there are none.
 func Probe(f *File) Capabilities {
-	c := Capabilities{Kernel: kernelRelease(), Libaio: loadedLibaio()}
+	c := Capabilities{Kernel: kernelRelease(), Engine: engine, Libaio: loadedLibaio()}
 	ctx, err := Setup(8)
 	if err != nil {
 		c.AIO, c.PGetEvents, c.Cancel, c.Fsync, c.Poll = err, err, err, err, err

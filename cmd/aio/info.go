@@ -21,7 +21,10 @@ func (c *infoCommand) Run(s streams) error {
 	t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	system := libaio.Probe(nil)
 	fmt.Fprintf(t, "kernel\t%s\n", system.Kernel)
-	fmt.Fprintf(t, "libaio\t%s\n", cmp.Or(system.Libaio, "linked into this program, version unknown"))
+	fmt.Fprintf(t, "engine\t%s\n", system.Engine)
+	if system.Engine == "libaio" {
+		fmt.Fprintf(t, "libaio\t%s\n", cmp.Or(system.Libaio, "linked into this program, version unknown"))
+	}
 	limits, err := libaio.Limits()
 	if err == nil {
 		fmt.Fprintf(t, "aio-nr\t%d\n", limits.InUse)

@@ -15,7 +15,7 @@ func TestInfoOfADirectoryAndAFile(t *testing.T) {
 		o := runHere(t, "info", path)
 		require.Equal(t, 0, o.code, o.err)
 		assert.Regexp(t, `kernel +\d+\.\d+`, o.out)
-		assert.Regexp(t, `libaio +(/.*/libaio\.so|linked into)`, o.out)
+		assert.Regexp(t, `engine +(libaio\nlibaio +(/.*/libaio\.so|linked into)|system calls\n)`, o.out)
 		assert.Regexp(t, `aio-nr +\d+\n`, o.out)
 		assert.Regexp(t, `aio-max-nr +\d+\n`, o.out)
 		assert.Regexp(t, `AIO +works\n`, o.out)

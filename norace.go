@@ -1,0 +1,7 @@
+//go:build linux && !race && (!cgo || nolibaio)
+
+package libaio
+
+func raceSubmit() {}
+
+func raceReap() {}
