@@ -40,12 +40,11 @@ type Queue struct {
 	polls       int       // accepted and not completed
 	leftBuffers []*Buffer // to be given back by unlock
 	leftFiles   []*File   // to be closed by unlock
+	woken       bool      // the reaper was, and has found nothing yet
+	leading     bool      // somebody waits in the kernel: see lead.go
+	events      []event   // of who reads the ring
 	closed      bool
 	stats       Stats
-
-	// Of the reaper only.
-	events []event
-	woken  bool // since it last found completions
 
 	canCancel error         // why polls cannot be cancelled, and so not be submitted
 	sendFn    func()        // q.sendOn, made once: a go statement with it does not allocate
@@ -60,7 +59,7 @@ type Queue struct {
 
 // kernelRing is what the kernel and C hold for a Queue.
 type kernelRing struct {
-	ctx     uintptr
+	ring
 	iocbs   cMemory  // one for each slot: the kernel knows an operation by its iocb's address
 	eventfd int      // raw: os.File.Fd would make it blocking
 	poll    *os.File // the same descriptor on the runtime's poller
@@ -76,6 +75,7 @@ type slot struct {
 	stage     stage
 	sink      sink
 	cancelled bool // a poll that is to end
+	lone      bool // who leads waits for it, and it signals no eventfd
 }
 
 // stage is how far the operation of a slot has come.
@@ -102,6 +102,10 @@ type Options struct {
 	// Unread is how many completions may wait unread on the channel while
 	// depth operations are in flight. 0 means as many as the depth.
 	Unread int
+	// SystemCalls has completions read by io_getevents alone. Otherwise they are
+	// read from the memory that the kernel shares, which costs no system call, but
+	// which tools such as Valgrind and rr do not know of.
+	SystemCalls bool
 }
 
 // Completion says how an operation ended. Kind, Tag, Offset and Buffer, or for a
@@ -137,7 +141,7 @@ func NewQueue(depth int, opts *Options) (*Queue, error) {
 	if o.Unread == 0 {
 		o.Unread = depth
 	}
-	ring, err := newKernelRing(depth)
+	ring, err := newKernelRing(depth, o.SystemCalls)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +169,7 @@ func NewQueue(depth int, opts *Options) (*Queue, error) {
 }
 
 // newKernelRing makes the context, the eventfd and the iocbs, or none of them.
-func newKernelRing(depth int) (r kernelRing, err error) {
+func newKernelRing(depth int, systemCalls bool) (r kernelRing, err error) {
 	defer func() {
 		if err != nil {
 			r.destroy()
@@ -184,10 +188,12 @@ func newKernelRing(depth int) (r kernelRing, err error) {
 	if err = r.poll.SetReadDeadline(time.Time{}); err != nil {
 		return r, &Error{Op: "epoll", Err: err, Detail: "the runtime's poller does not take the eventfd: see /proc/sys/fs/epoll/max_user_watches"}
 	}
-	if r.ctx, err = setup(depth); err != nil {
+	ctx, err := setup(depth)
+	if err != nil {
 		return r, err
 	}
-	return r, canGetEvents(r.ctx)
+	r.ring = newRing(ctx, systemCalls)
+	return r, canGetEvents(ctx)
 }
 
 // destroy gives back what there is. Nothing may be in flight or use the ring.

@@ -39,7 +39,13 @@ func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	}
 	c := q.newCall()
 	index := q.accept(op, sinkCall, c)
-	q.flush()
+	if s := &q.slots[index]; q.mayLead(s) {
+		s.lone = true
+		q.flush()
+		q.lead(ctx, index)
+	} else {
+		q.flush()
+	}
 	q.unlock()
 
 	select {

@@ -56,11 +56,6 @@ var (
 	_ = is0[unsafe.Sizeof(iocb{})-iocbSize]
 )
 
-// pointerTo makes a pointer of an address outside the Go heap.
-func pointerTo(addr uintptr) unsafe.Pointer {
-	return *(*unsafe.Pointer)(unsafe.Pointer(&addr))
-}
-
 // sysSetup makes a context for at least depth operations (io_setup).
 func sysSetup(depth int) (uintptr, syscall.Errno) {
 	var ctx uintptr
@@ -70,21 +65,6 @@ func sysSetup(depth int) (uintptr, syscall.Errno) {
 	dontFork(ctx)
 	return ctx, 0
 }
-
-// ringHead is the head of the ring of events that a context is: its address is the
-// context. The kernel has the same structure in fs/aio.c.
-type ringHead struct {
-	id           uint32
-	nr           uint32 // number of events that fit
-	head         uint32
-	tail         uint32
-	magic        uint32
-	compat       uint32
-	incompat     uint32
-	headerLength uint32
-}
-
-const ringMagic = 0xa10a10a1
 
 // dontFork keeps the ring out of children, as golibaio_dontfork in libaio.h.
 func dontFork(ctx uintptr) {

@@ -1,4 +1,4 @@
-//go:build linux && !race && (!cgo || nolibaio)
+//go:build !race
 
 package libaio
 

@@ -19,33 +19,35 @@ func (q *Queue) reapUntilClosed() {
 	}
 	// The error is that of Close, which ends the wait.
 	_ = conn.Read(func(uintptr) bool {
-		q.woken = true
 		q.reap()
 		return false
 	})
 }
 
 // reap takes completions until there are none: a wake-up says nothing about
-// their number.
+// their number. While somebody else waits in the kernel that is his to do.
 func (q *Queue) reap() {
-	for {
-		n, errno := sysGetEvents(q.ring.ctx, 0, q.events, 0)
-		switch {
-		case errno == syscall.EINTR:
-		case errno != 0:
-			// NewQueue has seen it work. Going on would be a silent hang.
-			panic(&Error{Op: "io_getevents", Err: errno, Detail: "the context of an open queue is gone"})
-		case n == 0:
-			return
-		default:
-			q.deliver(q.events[:n])
-		}
+	q.mu.Lock()
+	q.woken = true
+	for !q.leading && q.takeEvents() {
+		q.unlock()
+		q.mu.Lock()
 	}
+	q.woken = false
+	q.unlock()
 }
 
-// deliver completes the operations of these events.
+// takeEvents takes completions, and says whether there may be more. Held: mu.
+func (q *Queue) takeEvents() bool {
+	n := q.ring.take(q.events)
+	if n > 0 {
+		q.deliver(q.events[:n])
+	}
+	return n == len(q.events)
+}
+
+// deliver completes the operations of these events. Held: mu.
 func (q *Queue) deliver(events []event) {
-	q.mu.Lock()
 	q.stats.Reaps++
 	if q.woken {
 		q.stats.Wakeups++
@@ -64,7 +66,6 @@ func (q *Queue) deliver(events []event) {
 	}
 	q.sendLater() // what is to be done again
 	q.settle()
-	q.unlock()
 }
 
 // again makes an operation pending again: the remainder of a short transfer, if

@@ -60,6 +60,8 @@ type sender struct {
 	files  []*File // to be released behind the call; nil where that comes later
 	ptrs   cMemory // pointers to the iocbs of the batch
 	vecs   cMemory // iovecs; the kernel copies them in io_submit
+	// eventfd is what the operations of the batch signal; -1: nothing
+	eventfd int
 }
 
 func newSender(depth int) (*sender, syscall.Errno) {
@@ -79,7 +81,7 @@ func (s *sender) free() {
 // enqueue makes the operation of a slot pending. Held: mu.
 func (q *Queue) enqueue(index uint32) {
 	s := &q.slots[index]
-	s.stage = stagePending
+	s.stage, s.lone = stagePending, false
 	if s.op.blocks() {
 		q.blocking = append(q.blocking, index)
 	} else {
@@ -254,7 +256,7 @@ func (q *Queue) noRoom(batch []uint32) {
 // all others. Held: mu.
 func (q *Queue) putBack(index uint32) {
 	s := &q.slots[index]
-	s.stage = stagePending
+	s.stage, s.lone = stagePending, false
 	if s.op.blocks() {
 		q.blocking = slices.Insert(q.blocking, 0, index)
 	} else {
@@ -281,7 +283,8 @@ func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
 	}
 	start := time.Now()
 	r := &q.ring
-	for got := sysSubmit(r.ctx, uintptr(r.iocbs.p), uintptr(s.ptrs.p), s.reqs[:n], r.eventfd); ; {
+	raceSubmit()
+	for got := sysSubmit(r.ctx, uintptr(r.iocbs.p), uintptr(s.ptrs.p), s.reqs[:n], s.eventfd); ; {
 		cost.add(got)
 		done += got.n
 		if done < n && got.errno != syscall.EAGAIN {
@@ -309,11 +312,15 @@ func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
 // behind the call. An operation that may be resumed keeps its file.
 func (q *Queue) prepare(s *sender) {
 	q.growVectors(s)
+	s.eventfd = q.ring.eventfd
 	iov := unsafe.Slice((*iovec)(s.vecs.p), s.vecs.size/iovecSize)
 	for i, index := range s.batch {
 		slot := &q.slots[index]
 		s.reqs[i] = slot.op.request(index, slot.done, iov)
 		iov = iov[len(slot.op.bufs):]
+		if slot.lone { // and alone in its batch
+			s.eventfd = -1
+		}
 		if !slot.op.resume {
 			s.files[i] = slot.op.file
 		}

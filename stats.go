@@ -22,7 +22,7 @@ type Stats struct {
 	Interrupted    uint64        // operations done again because a signal had ended them
 
 	Wakeups uint64 // times the reaper was woken and found completions
-	Reaps   uint64 // calls of io_getevents that brought completions
+	Reaps   uint64 // times that completions were found, by whoever looked
 	Waits   uint64 // times that a submitter had to wait for room
 	Looks   uint64 // times that such a submitter was woken to look for it
 

@@ -1,0 +1,63 @@
+package libaio
+
+import (
+	"context"
+	"time"
+)
+
+// This file is for the lone waiter. A Do with nothing else in flight waits in the
+// kernel itself: its operation signals no eventfd, so that nobody else is woken,
+// and its thread sleeps as that of a pread does.
+//
+// It is the leader then: the one reader of the ring. What others submit meanwhile
+// signals the eventfd as always; the leader completes that too, as the kernel
+// wakes it for each completion, and the reaper leaves the ring alone. When its own
+// operation has completed, the leader looks at the ring a last time, for what the
+// reaper has left, and is done.
+
+// How long a leader with a context to look at waits in the kernel at a time.
+const (
+	leadFirst = time.Millisecond
+	leadMost  = 8 * time.Millisecond
+)
+
+// mayLead says whether whoever has accepted the operation of this slot may wait
+// for it in the kernel. Held: mu.
+func (q *Queue) mayLead(s *slot) bool {
+	return len(q.free) == q.depth-1 && !q.leading && !q.waiting &&
+		q.sending == 0 && q.blockers == 0 &&
+		kinds[s.op.kind].data && s.op.file.direct
+}
+
+// lead waits for the operation of a slot, at most until ctx ends. The operation is
+// in flight then, and a goroutine goes on. Held: mu, but not meanwhile.
+func (q *Queue) lead(ctx context.Context, index uint32) {
+	limit := time.Duration(-1)
+	if ctx.Done() != nil {
+		limit = leadFirst
+	}
+	q.leading = q.slots[index].lone // otherwise refused, or completed meanwhile
+	for q.slots[index].lone {
+		if limit > 0 && ctx.Err() != nil {
+			go q.leadOn(index)
+			return
+		}
+		q.unlock()
+		n := q.ring.await(1, q.events, limit)
+		q.mu.Lock()
+		if n > 0 {
+			q.deliver(q.events[:n])
+		}
+		limit = min(2*limit, leadMost)
+	}
+	q.leading = false
+	for q.takeEvents() {
+	}
+}
+
+// leadOn is the goroutine of lead.
+func (q *Queue) leadOn(index uint32) {
+	q.mu.Lock()
+	q.lead(context.Background(), index)
+	q.unlock()
+}
