@@ -22,9 +22,11 @@ import (
 // memory until Close. While nothing completes the goroutine is parked on the
 // runtime's poller: no OS thread waits, however many operations are in flight.
 type Queue struct {
-	depth int
-	ch    chan Completion
-	ring  kernelRing
+	depth  int
+	limit  int // of operations in flight and completions that are unread
+	ch     chan Completion
+	polled *polled // instead of ch, which is closed by Close all the same
+	ring   kernelRing
 
 	// mu guards what follows, down to the next comment. Nothing blocks while
 	// it is held: the channel always has a place for what is in flight. Who
@@ -61,7 +63,7 @@ type Queue struct {
 type kernelRing struct {
 	ring
 	iocbs   cMemory  // one for each slot: the kernel knows an operation by its iocb's address
-	eventfd int      // raw: os.File.Fd would make it blocking
+	eventfd int      // raw: os.File.Fd would make it blocking; -1: none
 	poll    *os.File // the same descriptor on the runtime's poller
 }
 
@@ -102,6 +104,10 @@ type Options struct {
 	// Unread is how many completions may wait unread on the channel while
 	// depth operations are in flight. 0 means as many as the depth.
 	Unread int
+	// Polled is for one loop that submits and reaps: completions do not come on the
+	// channel but are taken with Reap, by who waits in the kernel for them. There is
+	// no Do then.
+	Polled bool
 	// SystemCalls has completions read by io_getevents alone. Otherwise they are
 	// read from the memory that the kernel shares, which costs no system call, but
 	// which tools such as Valgrind and rr do not know of.
@@ -141,13 +147,13 @@ func NewQueue(depth int, opts *Options) (*Queue, error) {
 	if o.Unread == 0 {
 		o.Unread = depth
 	}
-	ring, err := newKernelRing(depth, o.SystemCalls)
+	ring, err := newKernelRing(depth, &o)
 	if err != nil {
 		return nil, err
 	}
 	q := &Queue{
 		depth:   depth,
-		ch:      make(chan Completion, depth+o.Unread),
+		limit:   depth + o.Unread,
 		ring:    ring,
 		slots:   make([]slot, depth),
 		free:    make([]uint32, depth),
@@ -164,12 +170,17 @@ func NewQueue(depth int, opts *Options) (*Queue, error) {
 	q.sendFn, q.blockFn = q.sendOn, q.block
 	q.watchdog = time.AfterFunc(time.Hour, q.rescue)
 	q.watchdog.Stop()
+	if o.Polled {
+		q.ch, q.polled = make(chan Completion), newPolled(q.limit)
+		return q, nil
+	}
+	q.ch = make(chan Completion, q.limit)
 	go q.reapUntilClosed()
 	return q, nil
 }
 
 // newKernelRing makes the context, the eventfd and the iocbs, or none of them.
-func newKernelRing(depth int, systemCalls bool) (r kernelRing, err error) {
+func newKernelRing(depth int, o *Options) (r kernelRing, err error) {
 	defer func() {
 		if err != nil {
 			r.destroy()
@@ -178,22 +189,33 @@ func newKernelRing(depth int, systemCalls bool) (r kernelRing, err error) {
 	if errno := r.iocbs.grow(depth * iocbSize); errno != 0 {
 		return r, &Error{Op: "queue", Err: errno, Detail: fmt.Sprintf("no memory for the iocbs of depth %d", depth)}
 	}
-	r.eventfd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return r, &Error{Op: "eventfd", Err: err}
-	}
-	r.poll = os.NewFile(uintptr(r.eventfd), "libaio eventfd")
-	// NewFile keeps quiet when the poller refuses the descriptor. Without the
-	// poller nobody would learn of completions, and a deadline is what it has.
-	if err = r.poll.SetReadDeadline(time.Time{}); err != nil {
-		return r, &Error{Op: "epoll", Err: err, Detail: "the runtime's poller does not take the eventfd: see /proc/sys/fs/epoll/max_user_watches"}
+	r.eventfd = -1
+	if !o.Polled {
+		if err = r.openEventfd(); err != nil {
+			return r, err
+		}
 	}
 	ctx, err := setup(depth)
 	if err != nil {
 		return r, err
 	}
-	r.ring = newRing(ctx, systemCalls)
+	r.ring = newRing(ctx, o.SystemCalls)
 	return r, canGetEvents(ctx)
+}
+
+// openEventfd makes the eventfd and gives it to the runtime's poller.
+func (r *kernelRing) openEventfd() (err error) {
+	r.eventfd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return &Error{Op: "eventfd", Err: err}
+	}
+	r.poll = os.NewFile(uintptr(r.eventfd), "libaio eventfd")
+	// NewFile keeps quiet when the poller refuses the descriptor. Without the
+	// poller nobody would learn of completions, and a deadline is what it has.
+	if err = r.poll.SetReadDeadline(time.Time{}); err != nil {
+		return &Error{Op: "epoll", Err: err, Detail: "the runtime's poller does not take the eventfd: see /proc/sys/fs/epoll/max_user_watches"}
+	}
+	return nil
 }
 
 // destroy gives back what there is. Nothing may be in flight or use the ring.
@@ -209,7 +231,8 @@ func (r *kernelRing) destroy() {
 
 // Completions is the channel of the queue: one for its whole life, closed by
 // Close behind the last completion. Read it all the same after Close, until
-// it is drained: what was accepted is there.
+// it is drained: what was accepted is there. With Options.Polled nothing comes on
+// it.
 func (q *Queue) Completions() <-chan Completion { return q.ch }
 
 // Depth is the number of operations that may be in flight.

@@ -38,8 +38,14 @@ func (q *Queue) Shutdown(ctx context.Context) error {
 		q.waiters.channel.wakeAll()
 		q.cancelPolls() // nothing else may ever end them
 		q.settle()
+		if q.polled != nil {
+			q.polled.tell()
+		}
 	}
 	q.unlock()
+	if q.polled != nil {
+		q.drainPolled(ctx)
+	}
 
 	if err := q.await(ctx, q.drained); err != nil {
 		return err
@@ -65,8 +71,10 @@ func (q *Queue) await(ctx context.Context, step <-chan struct{}) error {
 
 // giveAllBack ends what a drained queue still holds.
 func (q *Queue) giveAllBack() {
-	q.ring.poll.Close() // ends the reaper
-	<-q.reaped
+	if q.polled == nil {
+		q.ring.poll.Close() // ends the reaper
+		<-q.reaped
+	}
 	q.mu.Lock() // whoever made the queue drained is through with unlock then
 	//lint:ignore SA2001 only to have waited for it
 	q.mu.Unlock()
@@ -110,7 +118,7 @@ func (q *Queue) stillInFlight(cause error) error {
 
 // atRest says that nothing is in flight and nobody uses the C memory.
 func (q *Queue) atRest() bool {
-	return len(q.free) == q.depth && q.sending == 0 && q.blockers == 0
+	return len(q.free) == q.depth && q.sending == 0 && q.blockers == 0 && !q.leading
 }
 
 // settle is called, holding mu, behind whatever may have freed slots or ended

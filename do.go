@@ -28,6 +28,9 @@ type call struct {
 // write was done is not known then. As with Submit, ctx has no power over an
 // io_submit for direct I/O that blocks.
 func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
+	if q.polled != nil {
+		return 0, op.invalid("the queue is polled, and nobody may be there to complete it: use a Queue with a channel for Do")
+	}
 	if err := q.pin(&op); err != nil {
 		return 0, q.orClosed(err, op.waitError)
 	}

@@ -11,7 +11,7 @@ import (
 //
 // It is the leader then: the one reader of the ring. What others submit meanwhile
 // signals the eventfd as always; the leader completes that too, as the kernel
-// wakes it for each completion, and the reaper leaves the ring alone. When its own
+// wakes it for each, and the reaper leaves the ring alone. When its own
 // operation has completed, the leader looks at the ring a last time, for what the
 // reaper has left, and is done.
 
@@ -36,23 +36,31 @@ func (q *Queue) lead(ctx context.Context, index uint32) {
 	if ctx.Done() != nil {
 		limit = leadFirst
 	}
-	q.leading = q.slots[index].lone // otherwise refused, or completed meanwhile
-	for q.slots[index].lone {
+	for q.slots[index].lone { // or refused, or completed by the reaper
 		if limit > 0 && ctx.Err() != nil {
 			go q.leadOn(index)
 			return
 		}
-		q.unlock()
-		n := q.ring.await(1, q.events, limit)
-		q.mu.Lock()
-		if n > 0 {
-			q.deliver(q.events[:n])
+		q.awaitEvents(limit)
+		if limit > 0 {
+			limit = min(2*limit, leadMost)
 		}
-		limit = min(2*limit, leadMost)
 	}
+}
+
+// awaitEvents waits in the kernel for a completion, at most for limit, and takes
+// what there is. Held: mu, but not during the wait.
+func (q *Queue) awaitEvents(limit time.Duration) {
+	q.leading = true
+	q.unlock()
+	n := q.ring.await(1, q.events, limit)
+	q.mu.Lock()
 	q.leading = false
-	for q.takeEvents() {
+	if n > 0 {
+		q.deliver(q.events[:n])
 	}
+	q.takeAll()
+	q.settle()
 }
 
 // leadOn is the goroutine of lead.

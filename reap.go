@@ -29,21 +29,32 @@ func (q *Queue) reapUntilClosed() {
 func (q *Queue) reap() {
 	q.mu.Lock()
 	q.woken = true
-	for !q.leading && q.takeEvents() {
-		q.unlock()
-		q.mu.Lock()
+	if !q.leading {
+		q.takeAll()
 	}
 	q.woken = false
 	q.unlock()
 }
 
-// takeEvents takes completions, and says whether there may be more. Held: mu.
-func (q *Queue) takeEvents() bool {
+// takeAll takes completions until there are none. Held: mu, but for moments, in
+// which the ring may find another reader, or its end.
+func (q *Queue) takeAll() {
+	for q.takeEvents() == len(q.events) {
+		q.unlock() // let others have it
+		q.mu.Lock()
+		if q.leading || len(q.free) == q.depth {
+			return
+		}
+	}
+}
+
+// takeEvents takes completions, and returns how many. Held: mu.
+func (q *Queue) takeEvents() int {
 	n := q.ring.take(q.events)
 	if n > 0 {
 		q.deliver(q.events[:n])
 	}
-	return n == len(q.events)
+	return n
 }
 
 // deliver completes the operations of these events. Held: mu.
@@ -110,7 +121,7 @@ func (q *Queue) finish(index uint32, res int64) {
 	q.release(s)
 	switch s.sink {
 	case sinkChannel:
-		q.ch <- Completion{Tag: op.tag, Buffer: op.buf, Buffers: s.given, Offset: op.offset, N: n, Err: err, Kind: op.kind}
+		q.put(Completion{Tag: op.tag, Buffer: op.buf, Buffers: s.given, Offset: op.offset, N: n, Err: err, Kind: op.kind})
 		q.owed--
 	case sinkCall:
 		s.call.n, s.call.err = n, err
@@ -120,6 +131,15 @@ func (q *Queue) finish(index uint32, res int64) {
 	clear(s.vector)
 	*s = slot{vector: s.vector[:0]} // let go of the file and the memory
 	q.free = append(q.free, index)
+}
+
+// put brings a completion to where its place is. Held: mu.
+func (q *Queue) put(c Completion) {
+	if q.polled != nil {
+		q.polled.put(c)
+	} else {
+		q.ch <- c
+	}
 }
 
 // release takes the memory back from the kernel, and the file where the sender

@@ -127,7 +127,15 @@ func (q *Queue) room(onChannel bool) int {
 
 // places is how many completions the channel can take beyond those it owes. It
 // grows by itself when the channel is read; it shrinks only under mu.
-func (q *Queue) places() int { return cap(q.ch) - len(q.ch) - q.owed }
+func (q *Queue) places() int { return q.limit - q.unread() - q.owed }
+
+// unread is how many completions nobody has taken yet.
+func (q *Queue) unread() int {
+	if q.polled != nil {
+		return q.polled.count
+	}
+	return len(q.ch)
+}
 
 // A channel does not tell when it is read. When only its reader can make room,
 // the first of those who wait for that therefore looks again after these

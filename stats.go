@@ -37,7 +37,7 @@ func (q *Queue) Stats() Stats {
 	defer q.mu.Unlock()
 	s := q.stats
 	s.InFlight = q.depth - len(q.free)
-	s.Unread = len(q.ch)
+	s.Unread = q.unread()
 	return s
 }
 

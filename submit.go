@@ -150,6 +150,9 @@ func (q *Queue) accept(op Op, to sink, c *call) uint32 {
 		s.op.bufs, s.given = s.vector, op.bufs
 	}
 	q.enqueue(index)
+	if q.polled != nil {
+		q.polled.tell()
+	}
 	if op.kind == KindPoll {
 		q.polls++
 	}

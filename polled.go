@@ -1,0 +1,165 @@
+package libaio
+
+import "context"
+
+// This file is delivery without a channel: a queue that is polled has no
+// goroutine and no eventfd. Who calls Reap reads the ring, and waits in the
+// kernel where it is empty.
+
+// polled is what a queue with Options.Polled has instead of its channel.
+type polled struct {
+	token chan struct{} // of the one Reap at work
+	wake  chan struct{} // capacity 1: something was accepted or completed
+	asks  bool          // that Reap waits for wake; guarded by mu
+	done  []Completion  // not taken yet, in a ring; guarded by mu
+	first int           // of them
+	count int
+}
+
+func newPolled(places int) *polled {
+	return &polled{
+		token: make(chan struct{}, 1),
+		wake:  make(chan struct{}, 1),
+		done:  make([]Completion, places),
+	}
+}
+
+// put adds a completion, for which there is a place. Held: mu.
+func (p *polled) put(c Completion) {
+	p.done[(p.first+p.count)%len(p.done)] = c
+	p.count++
+	p.tell()
+}
+
+// take moves completions to to, and returns how many. Held: mu.
+func (p *polled) take(to []Completion) int {
+	n := min(len(to), p.count)
+	for i := range n {
+		at := &p.done[p.first]
+		to[i], *at = *at, Completion{}
+		if p.first++; p.first == len(p.done) {
+			p.first = 0
+		}
+	}
+	p.count -= n
+	return n
+}
+
+// tell wakes a Reap that waits for nothing in particular. Held: mu.
+func (p *polled) tell() {
+	if p.asks {
+		p.asks = false
+		p.wake <- struct{}{}
+	}
+}
+
+// Reap takes completions of a queue that was made with Options.Polled: at least
+// minimum of them, for which it waits, and at most len(to). It returns how many
+// it has put into to, from the front. With a minimum of 0 it never waits.
+//
+// When ctx ends first, Reap returns its error beside what it has by then. After
+// Close it returns what is left, and then ErrClosed. One Reap works at a time;
+// others wait for it. While it waits its thread sleeps in the kernel; a ctx that
+// can end is looked at every few milliseconds. Stands for io_getevents.
+func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, error) {
+	switch {
+	case q.ch == nil:
+		return 0, &Error{Op: "reap", Err: errZeroQueue}
+	case q.polled == nil:
+		return 0, invalidf("reap", "the queue has a channel: receive from Completions, or set Options.Polled")
+	case minimum < 0 || minimum > len(to):
+		return 0, invalidf("reap", "minimum %d: must be 0 to %d, the room for completions", minimum, len(to))
+	case ctx == nil:
+		return 0, &Error{Op: "reap", Err: errNilContext}
+	}
+	if err := q.polled.enter(ctx); err != nil {
+		return 0, &Error{Op: "reap", Err: err}
+	}
+	q.mu.Lock()
+	n, err := q.reapInto(ctx, to, minimum)
+	q.unlock()
+	<-q.polled.token
+	if err != nil {
+		return n, &Error{Op: "reap", Err: err}
+	}
+	return n, nil
+}
+
+// enter makes the caller the one that reads the ring.
+func (p *polled) enter(ctx context.Context) error {
+	select {
+	case p.token <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case p.token <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reapInto is Reap. Held: mu, but not while it waits.
+func (q *Queue) reapInto(ctx context.Context, to []Completion, minimum int) (int, error) {
+	n := 0
+	for limit := leadFirst; ; limit = min(2*limit, leadMost) {
+		n += q.gather(to[n:])
+		switch {
+		case n >= minimum && (n > 0 || !q.closed):
+			return n, nil
+		case q.closed && q.atRest():
+			return n, ErrClosed
+		case ctx.Err() != nil:
+			return n, ctx.Err()
+		case len(q.free) < q.depth:
+			q.awaitEvents(limit)
+		default:
+			q.awaitAnything(ctx)
+		}
+	}
+}
+
+// gather takes what completions there are. With nothing in flight it leaves the
+// ring alone, which may be gone. Held: mu.
+func (q *Queue) gather(to []Completion) int {
+	n := q.polled.take(to)
+	for n < len(to) && len(q.free) < q.depth && q.takeEvents() > 0 {
+		n += q.polled.take(to[n:])
+	}
+	if n > 0 {
+		q.grant()
+	}
+	return n
+}
+
+// awaitAnything waits until something is accepted or completed, or the queue is
+// closed, or ctx ends. Held: mu, but not meanwhile.
+func (q *Queue) awaitAnything(ctx context.Context) {
+	q.polled.asks = true
+	q.unlock()
+	select {
+	case <-q.polled.wake:
+		q.mu.Lock()
+	case <-ctx.Done():
+		q.mu.Lock()
+		if !q.polled.asks {
+			<-q.polled.wake
+		}
+		q.polled.asks = false
+	}
+}
+
+// drainPolled reads the ring until nothing is in flight, as nobody else may do it
+// when the queue is closed. Whatever ends ctx, the error is for the caller to find.
+func (q *Queue) drainPolled(ctx context.Context) {
+	if q.polled.enter(ctx) != nil {
+		return
+	}
+	q.mu.Lock()
+	for limit := leadFirst; !q.atRest() && ctx.Err() == nil; limit = min(2*limit, leadMost) {
+		q.awaitEvents(limit)
+	}
+	q.unlock()
+	<-q.polled.token
+}

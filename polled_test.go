@@ -1,0 +1,246 @@
+package libaio
+
+import (
+	"context"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func newPolledQueue(t testing.TB, depth int) *Queue {
+	t.Helper()
+	q, err := NewQueue(depth, &Options{Polled: true})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, q.Close())
+		checkInvariants(t, q)
+	})
+	return q
+}
+
+func TestReap(t *testing.T) {
+	const n = 32
+	q, f := newPolledQueue(t, n), newFile(t, n*block)
+	bufs := newBuffers(t, n, block)
+	to := make([]Completion, n)
+	for round := range 50 {
+		for i, b := range bufs {
+			got, err := q.TrySubmit(Pread(f, b, int64(i)*block).WithTag(uint64(i)))
+			require.NoError(t, err)
+			require.Equal(t, 1, got)
+		}
+		_, err := q.TrySubmit(Noop())
+		require.ErrorIs(t, err, ErrQueueFull)
+		seen := 0
+		for seen < n {
+			minimum := min(1+round%7, n-seen)
+			got, err := q.Reap(ctxOf(t), to[:min(n, minimum+5)], minimum)
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, got, minimum)
+			for _, c := range to[:got] {
+				require.NoError(t, c.Err)
+				require.Same(t, bufs[c.Tag], c.Buffer)
+				requirePattern(t, c.Buffer.Bytes(), int64(c.Tag)*block, 0)
+			}
+			seen += got
+		}
+		got, err := q.Reap(ctxOf(t), to, 0)
+		require.NoError(t, err)
+		require.Zero(t, got)
+	}
+	require.Zero(t, q.Stats().Wakeups)
+}
+
+func TestReapBadInput(t *testing.T) {
+	q := newPolledQueue(t, 1)
+	to := make([]Completion, 2)
+	for _, minimum := range []int{-1, 3} {
+		_, err := q.Reap(ctxOf(t), to, minimum)
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorContains(t, err, "must be 0 to 2")
+	}
+	var none context.Context
+	_, err := q.Reap(none, to, 1)
+	require.ErrorIs(t, err, ErrInvalid)
+	_, err = q.Do(ctxOf(t), Noop())
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorContains(t, err, "polled")
+	_, err = newQueue(t, 1).Reap(ctxOf(t), to, 1)
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorContains(t, err, "Options.Polled")
+	_, err = new(Queue).Reap(ctxOf(t), to, 1)
+	require.ErrorIs(t, err, ErrInvalid)
+}
+
+// Reap waits for what is not there yet: nothing accepted, a poll, an operation
+// that is cancelled.
+func TestReapWaits(t *testing.T) {
+	q := newPolledQueue(t, 4)
+	r, w := newPipe(t)
+	type reaped struct {
+		n   int
+		err error
+	}
+	to := make([]Completion, 4)
+	reap := func(ctx context.Context) <-chan reaped {
+		done := make(chan reaped, 1)
+		go func() {
+			n, err := q.Reap(ctx, to, 1)
+			done <- reaped{n, err}
+		}()
+		return done
+	}
+	done := reap(ctxOf(t))
+	time.Sleep(time.Millisecond)
+	require.Empty(t, done)
+	_, err := q.Submit(ctxOf(t), Noop().WithTag(1))
+	require.NoError(t, err)
+	require.Equal(t, reaped{1, nil}, <-done)
+	require.EqualValues(t, 1, to[0].Tag)
+
+	done = reap(ctxOf(t))
+	_, err = q.Submit(ctxOf(t), Poll(r, unix.POLLIN).WithTag(2))
+	require.NoError(t, err)
+	_, err = unix.Write(w, []byte{1})
+	require.NoError(t, err)
+	require.Equal(t, reaped{1, nil}, <-done)
+	require.EqualValues(t, 2, to[0].Tag)
+	_, err = unix.Read(r.fd, make([]byte, 1))
+	require.NoError(t, err)
+
+	done = reap(ctxOf(t))
+	_, err = q.Submit(ctxOf(t), Poll(r, unix.POLLIN).WithTag(3))
+	require.NoError(t, err)
+	require.Equal(t, 1, q.Cancel(3))
+	require.Equal(t, reaped{1, nil}, <-done)
+	require.ErrorIs(t, to[0].Err, syscall.ECANCELED)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	done = reap(ctx)
+	cancel()
+	require.ErrorIs(t, (<-done).err, context.Canceled)
+
+	_, err = q.Submit(ctxOf(t), Poll(r, unix.POLLIN))
+	require.NoError(t, err)
+	ctx, cancel = context.WithCancel(context.Background())
+	first, second := reap(ctx), reap(ctx)
+	cancel()
+	require.ErrorIs(t, (<-first).err, context.Canceled)
+	require.ErrorIs(t, (<-second).err, context.Canceled)
+}
+
+// Close reads the ring itself, and wakes a Reap that waits; what was accepted is
+// there to be taken.
+func TestPolledClose(t *testing.T) {
+	q, f := newPolledQueue(t, 8), newFile(t, 8*block)
+	bufs := newBuffers(t, 8, block)
+	r, _ := newPipe(t)
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := newPolledQueueClosed(t).Reap(context.Background(), make([]Completion, 1), 1)
+		waiting <- err
+	}()
+	require.ErrorIs(t, <-waiting, ErrClosed)
+	for i, b := range bufs[:7] {
+		_, err := q.Submit(ctxOf(t), Pread(f, b, int64(i)*block))
+		require.NoError(t, err)
+	}
+	_, err := q.Submit(ctxOf(t), Poll(r, unix.POLLIN))
+	require.NoError(t, err)
+	require.NoError(t, q.Close())
+	to := make([]Completion, 16)
+	n, err := q.Reap(context.Background(), to[:3], 3)
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	n, err = q.Reap(context.Background(), to, 1)
+	require.NoError(t, err)
+	require.Equal(t, 5, n)
+	n, err = q.Reap(context.Background(), to, 0)
+	require.ErrorIs(t, err, ErrClosed)
+	require.Zero(t, n)
+	_, open := <-q.Completions()
+	require.False(t, open)
+}
+
+// newPolledQueueClosed is a queue that is closed while somebody waits.
+func newPolledQueueClosed(t *testing.T) *Queue {
+	q := newPolledQueue(t, 1)
+	go func() {
+		time.Sleep(time.Millisecond)
+		assert.NoError(t, q.Close())
+	}()
+	return q
+}
+
+// Any number of goroutines submit, reap, cancel and close.
+func TestPolledConcurrent(t *testing.T) {
+	const each = 300
+	q, f := newPolledQueue(t, 16), newFile(t, 64*block)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	seen := make(map[uint64]int)
+	for i := range 4 {
+		wg.Go(func() {
+			b := newBuffer(t, block)
+			for k := range each {
+				op := Pread(f, b, int64((i*each+k)%64)*block)
+				if k%5 == 0 {
+					op = Noop()
+				}
+				_, err := q.Submit(ctxOf(t), op.WithTag(uint64(i*each+k)))
+				assert.NoError(t, err)
+			}
+		})
+	}
+	var left sync.WaitGroup
+	left.Add(4 * each)
+	stop, cancel := context.WithCancel(context.Background())
+	var reapers sync.WaitGroup
+	for range 3 {
+		reapers.Go(func() {
+			to := make([]Completion, 7)
+			for {
+				n, err := q.Reap(stop, to, 1)
+				for _, c := range to[:n] {
+					assert.NoError(t, c.Err)
+					mu.Lock()
+					seen[c.Tag]++
+					mu.Unlock()
+					left.Done()
+				}
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	left.Wait()
+	cancel()
+	reapers.Wait()
+	require.Len(t, seen, 4*each)
+	for tag, n := range seen {
+		require.Equal(t, 1, n, "completions of %d", tag)
+	}
+}
+
+// Submitting and reaping allocates nothing.
+func TestReapDoesNotAllocate(t *testing.T) {
+	skipUnderASan(t)
+	q, f, b := newPolledQueue(t, 4), newFile(t, block), newBuffer(t, block)
+	ctx := context.Background()
+	to, ops := make([]Completion, 4), []Op{Pread(f, b, 0), Pread(f, b, 0)}
+	require.Zero(t, testing.AllocsPerRun(200, func() {
+		if n, err := q.Submit(ctx, ops...); n != 2 || err != nil {
+			t.Fatal(n, err)
+		}
+		if n, err := q.Reap(ctx, to, 2); n != 2 || err != nil {
+			t.Fatal(n, err)
+		}
+	}))
+}
