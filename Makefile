@@ -2,7 +2,7 @@
 # Variables given to make reach the scripts in the environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-deep lint test-container base-image clean
+.PHONY: help deps build demo compare test test-deep lint test-container base-image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,11 +10,14 @@ help: ## list the targets
 deps: ## install what is missing for building and testing
 	@scripts/deps.sh build
 
-build: deps ## build the command-line tool into bin/aio
+build: deps ## build the command-line tool into bin/
 	@scripts/build.sh
 
 demo: deps ## build the tool and run its benchmark (FILE=path SIZE=256M)
 	@scripts/demo.sh
+
+compare: ## compare with fio, a C program and os.File.ReadAt (SHORT=1 FILE=path SIZE=512MiB)
+	@scripts/compare.sh
 
 test: deps ## vet, build and test everything, also with the race detector
 	@scripts/test.sh
@@ -32,5 +35,5 @@ base-image: ## make a base image for test-container without a registry (root, De
 	@scripts/base-image.sh
 
 clean: ## remove what the other targets made
-	rm -rf bin aio-bench.tmp
+	rm -rf bin aio-bench.tmp compare.json compare.svg
 	find . -type f \( -name '*.test' -o -name '*.prof' \) ! -name Dockerfile.test -delete

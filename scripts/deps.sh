@@ -4,6 +4,7 @@
 #   scripts/deps.sh [FEATURE...]      (default: build)
 #
 #   build       what compiling and testing need: Go, a C compiler, make, libaio
+#   compare     what make compare needs beside that: fio
 #   container   what building an image needs where neither Docker nor Podman works
 #   base-image  what making a base image without a registry needs
 #
@@ -17,6 +18,7 @@ root=$(dirname -- "$here")
 feature_parts() {
 	case $1 in
 	build) echo "go cc make libaio" ;;
+	compare) echo "go cc make libaio fio" ;;
 	container) echo "buildah" ;;
 	base-image) echo "buildah debootstrap" ;;
 	*) return 1 ;;
@@ -30,6 +32,7 @@ packages_table() {
 cc          | gcc libc6-dev | gcc          | gcc          | gcc musl-dev             | gcc
 make        | make          | make         | make         | make                     | make
 libaio      | libaio-dev    | libaio-devel | libaio-devel | libaio-dev linux-headers | libaio
+fio         | fio           | fio          | fio          | fio                      | fio
 buildah     | buildah       | buildah      | buildah      | buildah                  | buildah
 debootstrap | debootstrap   | debootstrap  | debootstrap  | debootstrap              | debootstrap
 TABLE
@@ -141,7 +144,7 @@ install_packages() {
 [ $# -gt 0 ] || set -- build
 parts=
 for feature in "$@"; do
-	these=$(feature_parts "$feature") || die "no such feature: $feature (there are: build, container, base-image)"
+	these=$(feature_parts "$feature") || die "no such feature: $feature (there are: build, compare, container, base-image)"
 	parts="$parts $these"
 done
 

@@ -15,12 +15,24 @@ import (
 // benchCommand is aio bench.
 type benchCommand struct {
 	benchOptions
+	Comparison compareOptions `embed:""`
+}
+
+// Validate is called by kong.
+func (c *benchCommand) Validate() error {
+	if c.Comparison.Compare {
+		return c.Comparison.check(&c.benchOptions)
+	}
+	return c.benchOptions.Validate()
 }
 
 // Run is called by kong.
 func (c *benchCommand) Run(ctx context.Context, s streams) error {
 	ctx, release := untilSignal(ctx)
 	defer release()
+	if c.Comparison.Compare {
+		return c.compare(ctx, s)
+	}
 	b := bench{benchOptions: c.benchOptions, progress: newProgress(s.err)}
 	rows, err := b.run(ctx)
 	if err != nil {

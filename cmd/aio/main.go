@@ -1,7 +1,8 @@
 // Command aio measures the libaio package on a disk, and tells what a system
 // offers to it.
 //
-//	aio bench    compares reads through a completion channel with os.File.ReadAt
+//	aio bench    compares reads through a completion channel with os.File.ReadAt,
+//	             and with --compare the whole package with fio and a C program
 //	aio info     shows the kernel, its AIO limits and the alignment of a path
 //
 // The exit code is 0 for success, 1 for a failure, 2 for a wrong command line,
@@ -26,6 +27,7 @@ const (
 // commands is the command line, as kong reads it.
 type commands struct {
 	Bench benchCommand `cmd:"" help:"Compare reads through the completion channel with os.File.ReadAt. It writes a file of its own, checks every block that it reads, and removes the file."`
+	Trial trialCommand `cmd:"" hidden:""`
 	Info  infoCommand  `cmd:"" help:"Show the kernel, its AIO limits, and what direct I/O on a path demands."`
 }
 
@@ -47,6 +49,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		kong.Writers(s.out, s.err),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(s),
+		benchDefaults(args),
 	)
 	if err != nil {
 		return fail(s, err)
