@@ -53,7 +53,7 @@ func (r *comparison) skip(what string, why error) {
 // run fills the results, target by target.
 func (r *comparison) run(ctx context.Context, s streams) error {
 	r.findRivals()
-	fmt.Fprintf(s.err, "%d measurements of %v: about %v\n", r.measurements(), r.duration(), r.estimate().Round(time.Second))
+	fmt.Fprintf(s.err, "%d measurements: about %v\n", r.measurements(), r.estimate().Round(time.Second))
 	for _, t := range targets {
 		if !slices.Contains(r.Target, t.name) {
 			continue
@@ -85,10 +85,19 @@ func (r *comparison) measurements() int {
 
 // trialOverhead is what a measurement takes beside its time, more or less: a
 // process to start and memory to get.
-const trialOverhead = 250 * time.Millisecond
+const trialOverhead = 200 * time.Millisecond
 
-func (r *comparison) estimate() time.Duration {
-	return time.Duration(r.measurements()) * (r.warmUp() + r.duration() + trialOverhead)
+// estimate counts the extra time four times: it is in the warm-up and in the
+// measured time, and as much goes into the memory and the requests that are in
+// flight at the end.
+func (r *comparison) estimate() (all time.Duration) {
+	for _, w := range r.Workload {
+		for _, depth := range r.bench.Depths {
+			c := cell{workload: findWorkload(w), depth: depth}
+			all += r.warmUp() + r.duration() + trialOverhead + 4*c.extra()
+		}
+	}
+	return all * time.Duration(len(r.Target)*len(r.rivals)*r.bench.Rounds)
 }
 
 // on measures on one target, which exists only meanwhile.
@@ -186,6 +195,12 @@ func (r *comparison) cells(name string, w workload) (cells []cell) {
 func (r *comparison) trial(p *place, c cell, seed uint64) *trialCommand {
 	return &trialCommand{
 		Path: p.path, Size: int64(r.bench.Size), Depth: c.depth,
-		WarmUp: r.warmUp(), Duration: r.duration(), Seed: seed,
+		WarmUp: r.warmUp() + c.extra(), Duration: r.duration() + c.extra(), Seed: seed,
 	}
+}
+
+// extra is what a cell with much in flight takes longer, so that its requests
+// have the time to end: half a second for a GiB.
+func (c *cell) extra() time.Duration {
+	return time.Duration(float64(c.workload.block) * float64(c.depth) / (1 << 30) * float64(time.Second/2))
 }

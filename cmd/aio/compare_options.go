@@ -16,7 +16,7 @@ type compareOptions struct {
 	Target     []string `default:"disk,loop,zram" placeholder:"NAME" help:"On what: disk is --file, loop a loop device over memory, zram a zram device. The latter two need root (${default})."`
 	Workload   []string `default:"randread-4k,seqread-1m,randwrite-4k,seqwrite-1m" placeholder:"NAME" help:"How to access it (${default})."`
 	Contenders []string `default:"${rivals}" placeholder:"NAME" help:"Who takes part (${default})."`
-	Seconds    float64  `default:"0.2" placeholder:"N" help:"How long one measurement lasts, behind a warm-up of a quarter of it (${default})."`
+	Seconds    float64  `default:"0.15" placeholder:"N" help:"How long one measurement lasts, behind a warm-up of a quarter of it (${default})."`
 	UserReap   []string `default:"zram" placeholder:"NAME" help:"The targets on which fio's libaio engine and the C program read the completion ring in user space; none for nowhere (${default})."`
 	JSON       string   `default:"compare.json" placeholder:"PATH" help:"Where to write the figures (${default})."`
 	SVG        string   `default:"compare.svg" placeholder:"PATH" help:"Where to write the plot of IOPS over depth (${default})."`

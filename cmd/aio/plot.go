@@ -17,6 +17,9 @@ import (
 const (
 	plotWidth  = 11 * vg.Centimeter
 	plotHeight = 8 * vg.Centimeter
+	plotGap    = vg.Centimeter / 2
+
+	legendWidth = 4 * vg.Centimeter
 )
 
 // colours of the contenders, in the order of rivals: Okabe and Ito's, which
@@ -32,13 +35,16 @@ var colours = []color.RGBA{
 }
 
 // writePlot draws IOPS over depth: a row for each target, a column for each
-// workload.
+// workload, the names of the contenders at the right.
 func writePlot(path string, results []*result) error {
 	var rows, columns []string
 	for _, r := range results {
 		rows = appendNew(rows, r.target)
 		columns = appendNew(columns, r.workload.name)
 	}
+	legend := plot.NewLegend()
+	legend.Top, legend.Left = true, true
+	legend.Padding = plotGap / 2
 	plots := make([][]*plot.Plot, len(rows))
 	for i, target := range rows {
 		for _, workload := range columns {
@@ -49,13 +55,26 @@ func writePlot(path string, results []*result) error {
 			plots[i] = append(plots[i], p)
 		}
 	}
-	canvas := vgsvg.New(plotWidth*vg.Length(len(columns)), plotHeight*vg.Length(len(rows)))
-	tiles := draw.Tiles{Rows: len(rows), Cols: len(columns), PadX: vg.Centimeter, PadY: vg.Centimeter}
-	for i, line := range plot.Align(plots, tiles, draw.New(canvas)) {
-		for j, tile := range line {
-			plots[i][j].Draw(tile)
+	for i, name := range rivalNames() {
+		if slices.ContainsFunc(results, func(r *result) bool { return r.contender == name }) {
+			legend.Add(name, &plotter.Line{LineStyle: lineStyle(i)})
 		}
 	}
+	width, height := plotWidth*vg.Length(len(columns)), plotHeight*vg.Length(len(rows))
+	canvas := vgsvg.New(width+legendWidth, height)
+	all := draw.New(canvas)
+	tiles := draw.Tiles{
+		Rows: len(rows), Cols: len(columns), PadX: plotGap, PadY: plotGap,
+		PadLeft: plotGap, PadTop: plotGap, PadBottom: plotGap,
+	}
+	for i, line := range plot.Align(plots, tiles, draw.Crop(all, 0, -legendWidth, 0, 0)) {
+		for j, tile := range line {
+			if plots[i][j] != nil {
+				plots[i][j].Draw(tile)
+			}
+		}
+	}
+	legend.Draw(draw.Crop(all, width, -plotGap, 0, -plotGap))
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -64,14 +83,19 @@ func writePlot(path string, results []*result) error {
 	return alongside(err, f.Close())
 }
 
-func appendNew(all []string, one string) []string {
+func appendNew[T comparable](all []T, one T) []T {
 	if slices.Contains(all, one) {
 		return all
 	}
 	return append(all, one)
 }
 
-// newPlot draws the contenders of one target and workload.
+func lineStyle(i int) draw.LineStyle {
+	return draw.LineStyle{Color: colours[i%len(colours)], Width: vg.Points(1.5)}
+}
+
+// newPlot draws the contenders of one target and workload; nil where there are
+// none.
 func newPlot(target, workload string, results []*result) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("%s, %s", target, workload)
@@ -79,15 +103,14 @@ func newPlot(target, workload string, results []*result) (*plot.Plot, error) {
 	p.Y.Label.Text = "IOPS"
 	p.X.Scale = plot.LogScale{}
 	p.Y.Min = 0
-	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
-	var ticks plot.ConstantTicks
+	var depths []int
 	for i, name := range rivalNames() {
 		var points plotter.XYs
 		for _, r := range results {
 			if r.target == target && r.workload.name == workload && r.contender == name {
 				points = append(points, plotter.XY{X: float64(r.depth), Y: r.median((*trialOutcome).iops)})
-				ticks = append(ticks, plot.Tick{Value: float64(r.depth), Label: strconv.Itoa(r.depth)})
+				depths = appendNew(depths, r.depth)
 			}
 		}
 		if len(points) == 0 {
@@ -97,11 +120,19 @@ func newPlot(target, workload string, results []*result) (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		line.Color, dots.Color = colours[i], colours[i]
-		dots.Shape = draw.CircleGlyph{}
+		line.LineStyle = lineStyle(i)
+		dots.Color, dots.Shape = line.Color, draw.CircleGlyph{}
 		p.Add(line, dots)
-		p.Legend.Add(name, line, dots)
+	}
+	if len(depths) == 0 {
+		return nil, nil
+	}
+	var ticks plot.ConstantTicks
+	for _, depth := range depths {
+		ticks = append(ticks, plot.Tick{Value: float64(depth), Label: strconv.Itoa(depth)})
 	}
 	p.X.Tick.Marker = ticks
+	// A little room on both sides; a single depth would have no width at all.
+	p.X.Min, p.X.Max = float64(slices.Min(depths))/1.1, float64(slices.Max(depths))*1.1
 	return p, nil
 }
