@@ -68,7 +68,7 @@ var built struct {
 	err  error
 }
 
-// program is the command as a program, built once.
+// program is the command as a program, with the C program beside it, built once.
 func program(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
@@ -77,6 +77,9 @@ func program(t *testing.T) string {
 		}
 		var said []byte
 		said, built.err = exec.Command("go", "build", "-o", filepath.Join(built.dir, "aio"), ".").CombinedOutput()
+		if built.err == nil {
+			said, built.err = exec.Command("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", plainProgram(filepath.Join(built.dir, "aio")), "plain/plain.c", "-laio").CombinedOutput()
+		}
 		if built.err != nil {
 			built.err = fmt.Errorf("%w: %s", built.err, said)
 		}
@@ -114,6 +117,20 @@ func TestWrongCommandLine(t *testing.T) {
 		{[]string{"bench", "--duration=-1s"}, "--duration -1s: must be at least"},
 		{[]string{"bench", "--duration", "10s"}, "--limit 55s: 24 measurements of 10s need 4m1.2s"},
 		{[]string{"bench", "--file", ""}, "--file is empty"},
+		{[]string{"bench", "--compare", "--file", ""}, "--file is empty"},
+		{[]string{"bench", "--compare", "--size", "4KiB"}, "--size 4096: must be a multiple of 1.0 MiB with --compare"},
+		{[]string{"bench", "--compare", "--rounds", "0"}, "--rounds 0: must be 1 to 1000"},
+		{[]string{"bench", "--compare", "--seconds", "0.001"}, "--seconds 0.001: must be 0.02 to 3600"},
+		{[]string{"bench", "--compare", "--seconds", "NaN"}, "--seconds NaN: must be 0.02 to 3600"},
+		{[]string{"bench", "--compare", "--depths", "5000"}, "--depths 5000: must be 1 to 4096"},
+		{[]string{"bench", "--compare", "--target", "tape"}, "--target tape: must be of disk, loop, zram"},
+		{[]string{"bench", "--compare", "--target", "disk,disk"}, "--target disk: is named twice"},
+		{[]string{"bench", "--compare", "--target", ""}, "--target"},
+		{[]string{"bench", "--compare", "--workload", "randrw"}, "--workload randrw: must be of randread-4k, seqread-1m, randwrite-4k, seqwrite-1m"},
+		{[]string{"bench", "--compare", "--contenders", "spdk"}, "--contenders spdk: must be of channel, do, "},
+		{[]string{"bench", "--compare", "--user-reap", "tape"}, "--user-reap tape: must be of disk, loop, zram, none"},
+		{[]string{"bench", "--compare", "--json", ""}, "--json is empty"},
+		{[]string{"bench", "--compare", "--svg", ""}, "--svg is empty"},
 	} {
 		t.Run(fmt.Sprint(c.args), func(t *testing.T) {
 			t.Chdir(t.TempDir())

@@ -24,6 +24,10 @@ var phases = []struct {
 	{"writing", []string{"--size", "2GiB"}, "writing", "reading"},
 	{"channel", []string{"--size", "1MiB", "--rounds", "1", "--depths", "8", "--duration", "1h", "--limit", "3h"}, "reading", "round"},
 	{"ReadAt", []string{"--size", "1MiB", "--rounds", "1", "--depths", "8", "--duration", "2s"}, "1/2 round", "2/2 round"},
+	{"compare", []string{
+		"--compare", "--target", "disk", "--workload", "randread-4k", "--contenders", "do",
+		"--size", "1MiB", "--rounds", "1", "--depths", "8", "--seconds", "3600",
+	}, "disk randread-4k", "1/1"},
 }
 
 func TestSignalsLeaveNothingBehind(t *testing.T) {

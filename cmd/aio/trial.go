@@ -31,7 +31,7 @@ type trialCommand struct {
 	Profile   string        `help:"Write a CPU profile of the measured time to this file."`
 }
 
-// outcomeOf one trial: what each contender must tell, whatever it is made of.
+// trialOutcome is what each contender must tell of a trial, whatever it is made of.
 type trialOutcome struct {
 	Ops            int64   `json:"ops"`
 	ElapsedNs      int64   `json:"elapsed_ns"`
@@ -170,7 +170,13 @@ func (c *trialCommand) measure(ctx context.Context) (o *trialOutcome, err error)
 		return nil, err
 	}
 	ran := make(chan error, 1)
-	go func() { ran <- r.run(ctx) }()
+	go func() {
+		err := r.run(ctx)
+		if err != nil {
+			t.phase.Store(phaseOver) // the clock need not go on
+		}
+		ran <- err
+	}()
 	o, clockErr := c.clock(t, r.lanes())
 	err = errors.Join(clockErr, <-ran, r.close())
 	if err != nil {
@@ -203,7 +209,7 @@ func (c *trialCommand) clock(t *trial, lanes []*lane) (o *trialOutcome, err erro
 		return nil, os.NewSyscallError("getrusage", err)
 	}
 	start := time.Now()
-	t.phase.Store(phaseMeasured)
+	t.phase.CompareAndSwap(phaseWarm, phaseMeasured)
 	t.letRun(c.Duration, lanes)
 	t.phase.Store(phaseOver)
 	elapsed := time.Since(start)
