@@ -51,12 +51,16 @@ func goRival(name string) rival {
 		name:    name,
 		missing: func(string) string { return "" },
 		command: func(self string, t *trialCommand, w workload, _ bool) []string {
-			return []string{
+			args := []string{
 				self, "trial", name, w.name, t.Path,
 				fmt.Sprintf("--size=%d", t.Size), fmt.Sprintf("--depth=%d", t.Depth),
 				fmt.Sprintf("--warm-up=%v", t.WarmUp), fmt.Sprintf("--duration=%v", t.Duration),
 				fmt.Sprintf("--seed=%d", t.Seed),
 			}
+			if t.Profile != "" {
+				args = append(args, "--profile="+t.Profile)
+			}
+			return args
 		},
 		parse: parseTrial,
 	}

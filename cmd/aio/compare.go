@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -166,7 +167,11 @@ func (r *comparison) rounds(ctx context.Context, name string, p *place, w worklo
 				n = (n + round) % len(r.rivals)
 				what := fmt.Sprintf("%s %s, round %d/%d, depth %d, %s", name, w.name, round+1, r.bench.Rounds, c.depth, r.rivals[n].name)
 				r.progress.now(what)
-				o, err := r.rivals[n].measure(ctx, r.self, r.trial(p, c, seed), w, slices.Contains(r.UserReap, name))
+				t := r.trial(p, c, seed)
+				if r.Profile != "" {
+					t.Profile = filepath.Join(r.Profile, fmt.Sprintf("%s-%s-%d-%s-%d.prof", name, w.name, c.depth, r.rivals[n].name, round+1))
+				}
+				o, err := r.rivals[n].measure(ctx, r.self, t, w, slices.Contains(r.UserReap, name))
 				if err != nil {
 					return fmt.Errorf("%s: %w", what, err)
 				}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ type compareOptions struct {
 	UserReap   []string `default:"zram" placeholder:"NAME" help:"The targets on which fio's libaio engine and the C program read the completion ring in user space; none for nowhere (${default})."`
 	JSON       string   `default:"compare.json" placeholder:"PATH" help:"Where to write the figures (${default})."`
 	SVG        string   `default:"compare.svg" placeholder:"PATH" help:"Where to write the plot of IOPS over depth (${default})."`
+	Profile    string   `placeholder:"DIR" help:"Write a CPU profile of each measurement of the package, for go tool pprof, into this directory, which must exist."`
 }
 
 // benchDefaults are the defaults that --compare changes.
@@ -60,6 +62,9 @@ func (c *compareOptions) check(o *benchOptions) error {
 		if err := checkNames(list.flag, list.given, list.all); err != nil {
 			return err
 		}
+	}
+	if info, err := os.Stat(c.Profile); c.Profile != "" && (err != nil || !info.IsDir()) {
+		return fmt.Errorf("--profile %s: must be a directory that exists", c.Profile)
 	}
 	return o.checkDepths()
 }

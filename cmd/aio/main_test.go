@@ -78,7 +78,8 @@ func program(t *testing.T) string {
 		var said []byte
 		said, built.err = exec.Command("go", "build", "-o", filepath.Join(built.dir, "aio"), ".").CombinedOutput()
 		if built.err == nil {
-			said, built.err = exec.Command("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", plainProgram(filepath.Join(built.dir, "aio")), "plain/plain.c", "-laio").CombinedOutput()
+			said, built.err = exec.Command("sh", "-c", `$(go env CC) -O2 -Wall -Wextra -Werror -o "$0" plain/plain.c -laio`,
+				plainProgram(filepath.Join(built.dir, "aio"))).CombinedOutput()
 		}
 		if built.err != nil {
 			built.err = fmt.Errorf("%w: %s", built.err, said)
@@ -131,6 +132,7 @@ func TestWrongCommandLine(t *testing.T) {
 		{[]string{"bench", "--compare", "--user-reap", "tape"}, "--user-reap tape: must be of disk, loop, zram, none"},
 		{[]string{"bench", "--compare", "--json", ""}, "--json is empty"},
 		{[]string{"bench", "--compare", "--svg", ""}, "--svg is empty"},
+		{[]string{"bench", "--compare", "--profile", "no/such"}, "--profile no/such: must be a directory that exists"},
 	} {
 		t.Run(fmt.Sprint(c.args), func(t *testing.T) {
 			t.Chdir(t.TempDir())

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/golibaio/libaio"
 	"golang.org/x/sys/unix"
 )
@@ -85,12 +84,25 @@ var trialists = map[string]func(*trial) (trialist, error){
 type lane struct {
 	trial     *trial
 	random    *rand.Rand
-	latencies *hdrhistogram.Histogram
+	latencies *buckets
 	ended     atomic.Int64 // requests, in all phases
 }
 
-func newLane(t *trial) *lane {
-	return &lane{trial: t, random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), latencies: newLatencies()}
+// latenciesMost is how many buckets there are at most: enough that two processors
+// seldom meet, and few enough that they stay in their caches.
+const latenciesMost = 8
+
+// newLanes makes lanes that share a few buckets.
+func newLanes(t *trial, n int) []*lane {
+	shared := make([]buckets, min(n, latenciesMost))
+	lanes := make([]*lane, n)
+	for i := range lanes {
+		lanes[i] = &lane{
+			trial: t, latencies: &shared[i%len(shared)],
+			random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		}
+	}
+	return lanes
 }
 
 // next is the offset of the next request of this slot.
@@ -112,10 +124,10 @@ func (l *lane) take(n int, took time.Duration) error {
 		return fmt.Errorf("%d of %d bytes were moved", n, l.trial.workload.block)
 	}
 	l.ended.Add(1)
-	if l.trial.phase.Load() != phaseMeasured {
-		return nil
+	if l.trial.phase.Load() == phaseMeasured {
+		l.latencies.record(took)
 	}
-	return l.latencies.RecordValue(min(int64(took), latencyMost))
+	return nil
 }
 
 func (t *trial) over() bool { return t.phase.Load() == phaseOver }
@@ -257,13 +269,13 @@ func usedNs(r *unix.Rusage) int64 { return r.Utime.Nano() + r.Stime.Nano() }
 
 // count sums up what the lanes have counted.
 func (o *trialOutcome) count(lanes []*lane) {
-	all := newLatencies()
-	for _, l := range lanes {
-		all.Merge(l.latencies)
+	var all buckets
+	for _, l := range lanes[:min(len(lanes), latenciesMost)] { // the others share these
+		all.merge(l.latencies)
 	}
 	us := func(percent float64) float64 {
-		return float64(all.ValueAtPercentile(percent)) / float64(time.Microsecond)
+		return float64(all.percentile(percent)) / float64(time.Microsecond)
 	}
-	o.Ops = all.TotalCount()
+	o.Ops = all.total()
 	o.P50Us, o.P99Us, o.P999Us = us(50), us(99), us(99.9)
 }

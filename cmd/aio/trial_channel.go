@@ -24,7 +24,7 @@ func startChannelTrial(t *trial) (trialist, error) {
 		return nil, err
 	}
 	return &channelTrial{
-		lane: newLane(t), file: file, queue: queue,
+		lane: newLanes(t, 1)[0], file: file, queue: queue,
 		sent:  make([]time.Time, t.depth),
 		batch: make([]libaio.Op, 0, t.depth),
 		ended: make([]libaio.Completion, 0, t.depth),

@@ -19,11 +19,7 @@ type manyTrial struct {
 }
 
 func newManyTrial(t *trial) *manyTrial {
-	r := &manyTrial{trial: t, workers: make([]*lane, t.depth)}
-	for i := range r.workers {
-		r.workers[i] = newLane(t)
-	}
-	return r
+	return &manyTrial{trial: t, workers: newLanes(t, t.depth)}
 }
 
 func startDoTrial(t *trial) (trialist, error) {
