@@ -9,9 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -128,15 +126,13 @@ func (r *rival) measure(ctx context.Context, self string, t *trialCommand, w wor
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	var threads atomic.Int64
+	threads := func() int { return 0 }
 	if r.outside {
-		// Once, in the middle: to look at all processes takes a while.
-		counted := time.AfterFunc(fioStart+t.WarmUp+t.Duration/2, func() {
-			threads.Store(int64(familyThreads(strconv.Itoa(cmd.Process.Pid))))
-		})
-		defer counted.Stop()
+		threads = watchThreads(cmd.Process.Pid)
 	}
-	if err := cmd.Wait(); err != nil {
+	err := cmd.Wait()
+	most := threads()
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -147,13 +143,10 @@ func (r *rival) measure(ctx context.Context, self string, t *trialCommand, w wor
 		return nil, fmt.Errorf("%s: %w", r.name, err)
 	}
 	if r.outside {
-		o.Threads = int(threads.Load())
+		o.Threads = most
 	}
 	return o, nil
 }
-
-// fioStart is what fio takes before it begins, more or less.
-const fioStart = 250 * time.Millisecond
 
 func ioURingSetup(params *[120]byte) (int, syscall.Errno) {
 	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(params)), 0)

@@ -7,6 +7,7 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // threadCount is how many threads a process has; pid may be "self".
@@ -25,20 +26,43 @@ func threadCount(pid string) (int, error) {
 }
 
 // familyThreads is the number of threads of a process and its children; 0 when
-// they are gone.
-func familyThreads(pid string) int {
-	n, err := threadCount(pid)
-	if err != nil {
-		return 0
-	}
-	processes, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is valid
-	for _, name := range processes {
-		if stat, err := os.ReadFile(name); err == nil && parentOf(string(stat)) == pid {
-			child, _ := threadCount(filepath.Base(filepath.Dir(name))) // 0 when it has ended meanwhile
-			n += child
+// they are gone. Children are looked for among the next numbers only: to look at
+// every process would take from what is being measured.
+func familyThreads(pid int) int {
+	const near = 128
+	n, _ := threadCount(strconv.Itoa(pid)) // 0 when it has ended
+	for child := pid + 1; n > 0 && child <= pid+near; child++ {
+		name := strconv.Itoa(child)
+		stat, err := os.ReadFile(filepath.Join("/proc", name, "stat"))
+		if err == nil && parentOf(string(stat)) == strconv.Itoa(pid) {
+			more, _ := threadCount(name)
+			n += more
 		}
 	}
 	return n
+}
+
+// watchThreads looks from time to time until stop is called, which returns the
+// most that there were.
+func watchThreads(pid int) (stop func() int) {
+	quit, most := make(chan struct{}), make(chan int)
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for n := 0; ; {
+			select {
+			case <-tick.C:
+				n = max(n, familyThreads(pid))
+			case <-quit:
+				most <- n
+				return
+			}
+		}
+	}()
+	return func() int {
+		close(quit)
+		return <-most
+	}
 }
 
 // parentOf is the parent's number in a line of /proc/PID/stat: the second field
