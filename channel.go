@@ -44,6 +44,7 @@ type Queue struct {
 	leftFiles   []*File   // to be closed by unlock
 	woken       bool      // the reaper was, and has found nothing yet
 	leading     bool      // somebody waits in the kernel: see lead.go
+	alone       int       // Dos in a row that have found nothing in flight
 	events      []event   // of who reads the ring
 	closed      bool
 	stats       Stats

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// This file is for the lone waiter. A Do with nothing else in flight waits in the
-// kernel itself: its operation signals no eventfd, so that nobody else is woken,
+// This file is for the lone waiter. A Do with nothing else in flight, as those
+// before it, waits in the kernel itself: its operation signals no eventfd, so that nobody else is woken,
 // and its thread sleeps as that of a pread does.
 //
 // It is the leader then: the one reader of the ring. What others submit meanwhile
@@ -21,10 +21,20 @@ const (
 	leadMost  = 8 * time.Millisecond
 )
 
+// loneTimes is how many times in a row a Do must have found nothing in flight for
+// the next to lead. Of many goroutines that come back all at once the first finds
+// that too, and they are better served by the reaper.
+const loneTimes = 3
+
 // mayLead says whether whoever has accepted the operation of this slot may wait
 // for it in the kernel. Held: mu.
 func (q *Queue) mayLead(s *slot) bool {
-	return len(q.free) == q.depth-1 && !q.leading && !q.waiting &&
+	if len(q.free) != q.depth-1 {
+		q.alone = 0
+		return false
+	}
+	q.alone++
+	return q.alone > loneTimes && !q.leading && !q.waiting &&
 		q.sending == 0 && q.blockers == 0 &&
 		kinds[s.op.kind].data && s.op.file.direct
 }

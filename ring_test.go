@@ -3,9 +3,11 @@ package libaio
 import (
 	"context"
 	"math"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -100,6 +102,10 @@ func TestLoneDoWakesNobody(t *testing.T) {
 	q, f, b := newQueue(t, 4), newFile(t, 8*block), newBuffer(t, block)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	for range loneTimes {
+		_, err := q.Do(ctx, Noop())
+		require.NoError(t, err)
+	}
 	for i := range 100 {
 		for _, ctx := range []context.Context{context.Background(), ctx} {
 			at := int64(i%8) * block
@@ -115,4 +121,24 @@ func TestLoneDoWakesNobody(t *testing.T) {
 	require.NoError(t, err)
 	receive(t, q, 1)
 	require.Eventually(t, func() bool { return q.Stats().Wakeups > 0 }, time.Minute, time.Millisecond)
+}
+
+// What completes while a lone Do is being woken is not left in the ring.
+func TestBesideALoneDo(t *testing.T) {
+	q, f, a, b := newQueue(t, 4), newFile(t, 8*block), newBuffer(t, block), newBuffer(t, block)
+	for range scaled(5000, 1000) {
+		for range loneTimes {
+			_, err := q.Do(ctxOf(t), Noop())
+			require.NoError(t, err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, err := q.Do(context.Background(), Pread(f, a, 0))
+			assert.NoError(t, err)
+		})
+		_, err := q.Submit(ctxOf(t), Pread(f, b, block))
+		require.NoError(t, err)
+		require.NoError(t, receive(t, q, 1)[0].Err)
+		wg.Wait()
+	}
 }

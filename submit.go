@@ -134,6 +134,7 @@ func (q *Queue) acceptAll(ops []Op) {
 		q.accept(ops[i], sinkChannel, nil)
 	}
 	q.owed += len(ops)
+	q.alone = 0
 }
 
 // accept puts an operation, for which there is room, into a slot. Held: mu.

@@ -12,13 +12,22 @@ import (
 // This file is about a Do that waits in the kernel because nothing else was in
 // flight when it came.
 
+// lone has the next Do wait in the kernel.
+func lone(r *rig) {
+	for range 5 {
+		_, err := r.do(libaio.Noop())
+		require.NoError(r.t, err)
+	}
+}
+
 // What others do meanwhile completes while it waits, and behind it.
 func TestOthersBesideALoneDo(t *testing.T) {
 	r := newRig(t, 8)
-	lone := r.file(asyncMount, Spec{Name: "lone", Data: pattern(block, 0, 0), Else: answer{Gate: "g"}})
+	slow := r.file(asyncMount, Spec{Name: "lone", Data: pattern(block, 0, 0), Else: answer{Gate: "g"}})
 	f := r.file(asyncMount, Spec{Name: "f", Data: pattern(4*block, 0, 0)})
 	late := r.file(asyncMount, Spec{Name: "late", Data: pattern(block, 0, 0), Else: answer{Gate: "late"}})
-	done := r.doBeside(context.Background(), libaio.Pread(lone, r.buffer(block, 0, 9), 0))
+	lone(r)
+	done := r.doBeside(context.Background(), libaio.Pread(slow, r.buffer(block, 0, 9), 0))
 	r.await("lone", 1)
 	for i := range 4 {
 		b := r.buffer(block, 0, 9)
@@ -45,6 +54,7 @@ func TestLoneDoIsCancelled(t *testing.T) {
 		held := r.file(asyncMount, held("held", block))
 		f := r.file(asyncMount, Spec{Name: "f", Data: pattern(block, 0, 0)})
 		empty := libaio.Memory()
+		lone(r)
 		b := r.buffer(block, 0, 9)
 		ctx, cancel := context.WithCancel(context.Background())
 		done := r.doBeside(ctx, libaio.Pread(held, b, 0))
@@ -74,6 +84,7 @@ func TestLoneDoIsCancelled(t *testing.T) {
 func TestCloseDuringALoneDo(t *testing.T) {
 	r := newRig(t, 4)
 	f := r.file(asyncMount, held("f", block))
+	lone(r)
 	done := r.doBeside(context.Background(), libaio.Pread(f, r.buffer(block, 0, 9), 0))
 	r.await("f", 1)
 	closed := beside(r.q.Close)
