@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -886,7 +887,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestBadDepth(t *testing.T) {
-	for _, depth := range []int{0, -1, -1 << 40, maxDepth + 1, 1 << 40} {
+	for _, depth := range []int{0, -1, math.MinInt, maxDepth + 1, math.MaxInt} {
 		_, err := NewQueue(depth, nil)
 		require.ErrorIs(t, err, ErrInvalid)
 		require.ErrorIs(t, err, syscall.EINVAL)

@@ -217,6 +217,11 @@ func TestResumeHugeVector(t *testing.T) {
 	clear(tail.Bytes())
 
 	n, err := q.Do(ctxOf(t), Preadv(f, bufs, 0))
+	if total > math.MaxInt {
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorContains(t, err, "more than an int holds")
+		return
+	}
 	require.NoError(t, err)
 	require.Equal(t, MaxTransfer, n, "short, and reported as it is")
 	require.Zero(t, q.Stats().Resumed)

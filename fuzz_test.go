@@ -29,7 +29,7 @@ func partsOf(shape []byte) (parts []*part) {
 			parts = append(parts, nil)
 			continue
 		}
-		size := binary.LittleEndian.Uint64(shape[3:]) % (1 << 47)
+		size := binary.LittleEndian.Uint64(shape[3:]) % min(1<<47, math.MaxInt)
 		parts = append(parts, &part{shift: binary.LittleEndian.Uint16(shape[1:]), size: max(size, 1)})
 	}
 	return parts
@@ -93,18 +93,19 @@ func (o *fuzzedOp) verdict() error {
 	moves := o.kind >= KindPread && o.kind <= KindPwritev
 	writes := o.kind == KindPwrite || o.kind == KindPwritev
 	adorned := o.flags != 0 || o.priority != 0 || o.durability != 0 || o.resume
-	total := big.NewInt(o.offset)
+	length := new(big.Int)
 	whole := len(o.parts) >= 1 && len(o.parts) <= 1024
 	for _, p := range o.parts {
 		if whole = whole && p != nil; whole {
-			total.Add(total, new(big.Int).SetUint64(p.size))
+			length.Add(length, new(big.Int).SetUint64(p.size))
 		}
 	}
+	fits := length.Cmp(big.NewInt(math.MaxInt)) <= 0 && length.Add(length, big.NewInt(o.offset)).IsInt64()
 	sound := o.kind >= KindPread && o.kind <= KindNoop &&
 		(o.file != nil || o.kind == KindNoop) &&
 		(moves || !adorned) &&
 		(o.kind != KindPoll || o.events >= 1 && o.events <= 0xffff) &&
-		(!moves || whole && o.offset >= 0 && total.IsInt64()) &&
+		(!moves || whole && o.offset >= 0 && fits) &&
 		o.durability <= DurabilityFull && (o.durability == 0 || writes)
 	switch {
 	case !sound:

@@ -110,12 +110,13 @@ func TestHeapGivesBack(t *testing.T) {
 
 func TestHeapRefusesWhatCannotBe(t *testing.T) {
 	large := len(cHeap.large)
-	cases := []struct{ align, size int }{{math.MaxInt/2 + 1, math.MaxInt}}
-	if ptrSize == 8 { // elsewhere there may be room for half of the address space
-		cases = append(cases, []struct{ align, size int }{{8, math.MaxInt}, {8, math.MaxInt - 4095}, {math.MaxInt/2 + 1, 64}}...)
-	}
-	for _, c := range cases {
-		_, errno := sysAlloc(c.align, c.size)
+	for _, c := range []struct{ align, size uintptr }{
+		{8, math.MaxUint},
+		{8, math.MaxUint - 4095},
+		{1 << (8*ptrSize - 1), 1 << (8*ptrSize - 1)},
+		{1 << (8*ptrSize - 2), 3 << (8*ptrSize - 2)},
+	} {
+		_, errno := cHeap.alloc(c.align, c.size)
 		require.Equal(t, syscall.ENOMEM, errno, "%+v", c)
 	}
 	require.Len(t, cHeap.large, large)

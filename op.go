@@ -184,15 +184,16 @@ func (o *Op) Kind() Kind { return o.kind }
 // Tag is the tag of the operation.
 func (o *Op) Tag() uint64 { return o.tag }
 
-// length is the number of bytes to move.
-func (o *Op) length() int {
-	n := 0
+// length is the number of bytes to move. The parts of a vector can be the same
+// memory, so it can be more than an int holds where that has 32 bits.
+func (o *Op) length() int64 {
+	n := int64(0)
 	if o.buf != nil {
-		n = o.buf.size
+		n = int64(o.buf.size)
 	}
 	for _, b := range o.bufs {
 		if b != nil {
-			n += b.size
+			n += int64(b.size)
 		}
 	}
 	return n
@@ -254,7 +255,9 @@ func (o *Op) checkData() *Error {
 	switch {
 	case o.offset < 0:
 		return o.invalid("offset %d is negative", o.offset)
-	case n < 0 || o.offset > math.MaxInt64-int64(n):
+	case int64(int(n)) != n:
+		return o.invalid("%d bytes are more than an int holds", n)
+	case o.offset > math.MaxInt64-n:
 		return o.invalid("offset %d plus length %d is past the largest file offset", o.offset, n)
 	case o.durability > DurabilityFull:
 		return o.invalid("durability %d is not one of DurabilityNone, DurabilityData, DurabilityFull", o.durability)
@@ -308,7 +311,8 @@ func (o *Op) failure(cause error, detail string) *Error {
 	if o.file != nil {
 		e.File = o.file.name
 	}
-	if e.Length = o.length(); e.Length != 0 {
+	if n := o.length(); n != 0 {
+		e.Length = int(min(n, math.MaxInt))
 		e.Offset = o.offset
 	}
 	return e
@@ -330,7 +334,7 @@ func (o *Op) result(done int, res int64) (int, error) {
 
 // resumable says whether the remainder behind done bytes is to be asked for.
 func (o *Op) resumable(done int) bool {
-	return o.resume && done < o.length() && (o.offset+int64(done))%int64(o.file.unit()) == 0
+	return o.resume && int64(done) < o.length() && (o.offset+int64(done))%int64(o.file.unit()) == 0
 }
 
 // pin takes the file and the memory for the kernel, or says why it cannot.
