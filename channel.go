@@ -5,8 +5,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Queue is a bounded queue of operations around one kernel AIO context. Give
@@ -148,6 +146,9 @@ func NewQueue(depth int, opts *Options) (*Queue, error) {
 	if o.Unread == 0 {
 		o.Unread = depth
 	}
+	if err := supported("queue"); err != nil {
+		return nil, err
+	}
 	ring, err := newKernelRing(depth, &o)
 	if err != nil {
 		return nil, err
@@ -206,9 +207,8 @@ func newKernelRing(depth int, o *Options) (r kernelRing, err error) {
 
 // openEventfd makes the eventfd and gives it to the runtime's poller.
 func (r *kernelRing) openEventfd() (err error) {
-	r.eventfd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return &Error{Op: "eventfd", Err: err}
+	if r.eventfd, err = makeEventfd(); err != nil {
+		return err
 	}
 	r.poll = os.NewFile(uintptr(r.eventfd), "libaio eventfd")
 	// NewFile keeps quiet when the poller refuses the descriptor. Without the

@@ -53,6 +53,9 @@ func Setup(maxEvents int) (*Context, error) {
 	if err := checkDepth(maxEvents); err != nil {
 		return nil, err
 	}
+	if err := supported("io_setup"); err != nil {
+		return nil, err
+	}
 	ctx, err := setup(maxEvents)
 	if err != nil {
 		return nil, err

@@ -43,6 +43,12 @@ func (f RWFlags) String() string {
 // PollEvents is a set of events as in poll(2): unix.POLLIN and so on.
 type PollEvents uint32
 
+// What poll(2) tells also when it is not asked, from <poll.h>.
+const (
+	pollErr PollEvents = 0x08
+	pollHup PollEvents = 0x10
+)
+
 // Priority is an I/O priority as in ioprio_set(2): the class in the upper
 // three bits, the level, 0 (first) to 7, in the lower thirteen. 0 is no
 // priority of its own: the thread's holds.

@@ -27,6 +27,9 @@ type IOCB struct {
 
 // NewIOCB allocates an IOCB. Free it when done.
 func NewIOCB() (*IOCB, error) {
+	if err := supported("iocb"); err != nil {
+		return nil, err
+	}
 	mem, errno := sysAlloc(iocbSize, iocbSize)
 	if errno != 0 {
 		return nil, &Error{Op: "iocb", Err: errno}

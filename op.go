@@ -5,8 +5,6 @@ import (
 	"math"
 	"syscall"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // MaxTransfer is the most that one operation moves, in bytes: the kernel's
@@ -327,7 +325,7 @@ func (o *Op) result(done int, res int64) (int, error) {
 	case o.kind == KindPoll:
 		// Where it had to wait the kernel tells all that is true, such as
 		// POLLRDNORM beside POLLIN; poll(2) tells what was asked.
-		return int(res) & int(o.events|unix.POLLERR|unix.POLLHUP), nil
+		return int(res) & int(o.events|pollErr|pollHup), nil
 	}
 	return done + int(res), nil
 }
