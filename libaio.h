@@ -13,10 +13,19 @@
 // behind the folder in which this one was found.
 #if defined(__has_include_next)
 #if !__has_include_next(<libaio.h>)
-#error "libaio: the header of the system library is missing. Install libaio-dev (Debian, Ubuntu, Alpine), libaio-devel (Fedora, RHEL, openSUSE) or libaio (Arch)."
+#error "libaio: the header of the system library is missing. Install libaio-dev (Debian, Ubuntu, Alpine), libaio-devel (Fedora, RHEL, openSUSE) or libaio (Arch), or build with -tags nolibaio."
 #endif
 #endif
+
+// libaio tells its version nowhere. 0.3.111 brought io_pgetevents, besides
+// aio_rw_flags: in its declaration the array below gets its length. Of no length
+// it goes with any.
+extern int golibaio_has_pgetevents[];
+#define io_pgetevents golibaio_has_pgetevents[1], io_pgetevents
 #include_next <libaio.h>
+#undef io_pgetevents
+_Static_assert(!__builtin_types_compatible_p(__typeof__(golibaio_has_pgetevents), int[2]),
+	"libaio: the header of the system library is older than libaio 0.3.111, which this package needs. Install a newer libaio-dev, libaio-devel or libaio, or build with -tags nolibaio.");
 
 #include <errno.h>
 #include <stddef.h>
