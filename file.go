@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -13,17 +14,31 @@ import (
 // File is what operations work on. OpenFile, Open and Create make one that
 // does direct I/O; NewFile makes one of an os.File, BorrowFD of any descriptor.
 //
+// ReadAt, WriteAt and the other methods that move data take any offset, length
+// and memory. What direct I/O demands they see to: see [File.WriteAt] for what that
+// costs. They run on the File's Queue (see [FileOptions]). Operations such as
+// [Pread] that are given to a Queue as they are must keep the [Alignment].
+//
 // A File stays open for every operation that was submitted before Close, so a
 // descriptor that is closed and used again can never receive I/O that was
-// meant for the File. Its methods are safe for any number of goroutines.
+// meant for the File. It holds no goroutine and no thread. Its methods are safe
+// for any number of goroutines.
 type File struct {
 	made  bool // not the zero value, whose descriptor would be 0
 	name  string
 	fd    int
 	os    *os.File // nil for a borrowed descriptor
+	queue *Queue   // nil for the default one
 	align Alignment
-	// direct: the kernel was asked for direct I/O.
+	flags int // of open(2)
+	// direct: the kernel was asked for direct I/O, and did not say that there
+	// is none.
 	direct bool
+
+	locks     *blockLocks // by blockLocks
+	locksOnce sync.Once
+	cache     cacheFD
+	bounces   atomic.Bool // counts among the users of the bounce Buffers
 
 	// The operations between Submit and io_submit, and the flags. The kernel
 	// takes its own reference in io_submit.
@@ -33,17 +48,6 @@ type File struct {
 const (
 	fileClosed = 1 << 40 // no new operations
 )
-
-// Alignment is what direct I/O on a file demands, in bytes. The zero value
-// means that it is not known, or that there is no demand.
-type Alignment struct {
-	Memory int // of the address of the memory
-	Offset int // of the offset in the file, and of the length
-}
-
-// Known says whether the demand is known. Where it is not, the kernel judges,
-// with EINVAL.
-func (a Alignment) Known() bool { return a.Memory > 0 && a.Offset > 0 }
 
 // Open opens a file for reading with direct I/O. See OpenFile.
 func Open(name string) (*File, error) { return OpenFile(name, os.O_RDONLY, 0) }
@@ -55,28 +59,71 @@ func Create(name string) (*File, error) {
 }
 
 // OpenFile opens a file as [os.OpenFile] does, with O_DIRECT added, and asks
-// the kernel for the alignment that it demands (statx with STATX_DIOALIGN,
-// Linux 6.1). Close it when done.
+// the kernel for the alignment that it demands. Close it when done.
 //
 // ErrNoDirectIO where the file system has none, or where it accepts O_DIRECT
 // and then buffers all the same (ext4 with data=journal); an empty file that
 // os.O_CREATE has made by then stays. Otherwise the errors of open(2), which
 // answer to [os.ErrNotExist], [os.ErrPermission] and so on.
 func OpenFile(name string, flag int, perm os.FileMode) (*File, error) {
-	f, err := os.OpenFile(name, flag|unix.O_DIRECT, perm)
+	return OpenFileOptions(name, flag, perm, nil)
+}
+
+// FileOptions are what OpenFileOptions and NewFileOptions may be told. The zero
+// value, and a nil pointer, mean the defaults.
+type FileOptions struct {
+	// Queue is what the File's own methods run on, which may serve any number
+	// of Files. It must outlive them. nil means [DefaultQueue].
+	Queue *Queue
+	// Buffered says what to do where there is no direct I/O: true opens the
+	// file for buffered I/O, and [File.Direct] tells; false is ErrNoDirectIO.
+	Buffered bool
+}
+
+// OpenFileOptions is OpenFile with options.
+func OpenFileOptions(name string, flag int, perm os.FileMode, opts *FileOptions) (*File, error) {
+	var o FileOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.Buffered {
+		return openEither(name, flag, perm, o)
+	}
+	of, err := os.OpenFile(name, flag|unix.O_DIRECT, perm)
 	if err != nil {
 		return nil, openError(name, flag, err)
 	}
-	fd := int(f.Fd())
-	align, direct := alignmentOf(fd)
-	if !direct {
+	f := fileOf(of, o)
+	if !f.direct {
 		f.Close()
 		return nil, &Error{
 			Op: "open", File: name, Err: ErrNoDirectIO,
 			Detail: "statx says that this file has no direct I/O, though open accepts O_DIRECT",
 		}
 	}
-	return &File{made: true, name: name, fd: fd, os: f, align: align, direct: true}, nil
+	return f, nil
+}
+
+// openEither asks for direct I/O when the file is open, so that where there is
+// none the file has been opened, and made, once and not twice.
+func openEither(name string, flag int, perm os.FileMode, o FileOptions) (*File, error) {
+	of, err := os.OpenFile(name, flag&^unix.O_DIRECT, perm)
+	if err != nil {
+		return nil, openError(name, flag, err)
+	}
+	setDirect(int(of.Fd()), true)
+	f := fileOf(of, o)
+	if !f.direct {
+		setDirect(f.fd, false)
+	}
+	return f, nil
+}
+
+// fileOf makes the File of an os.File that is its own.
+func fileOf(of *os.File, o FileOptions) *File {
+	f := BorrowFD(int(of.Fd()), of.Name())
+	f.os, f.queue = of, o.Queue
+	return f
 }
 
 func openError(name string, flag int, err error) error {
@@ -108,7 +155,10 @@ func opensBuffered(name string, flag int) bool {
 // descriptor of its own (dup), so f may be closed at any time; Close it when
 // done. Mind that closing any descriptor of a file drops the locks of fcntl(2)
 // that the process holds on it.
-func NewFile(f *os.File) (*File, error) {
+func NewFile(f *os.File) (*File, error) { return NewFileOptions(f, nil) }
+
+// NewFileOptions is NewFile with options, of which Buffered has no meaning.
+func NewFileOptions(f *os.File, opts *FileOptions) (*File, error) {
 	if f == nil {
 		return nil, invalidf("dup", "the os.File is nil")
 	}
@@ -125,6 +175,9 @@ func NewFile(f *os.File) (*File, error) {
 	}
 	n := BorrowFD(fd, f.Name())
 	n.os = os.NewFile(uintptr(fd), f.Name())
+	if opts != nil {
+		n.queue = opts.Queue
+	}
 	return n, nil
 }
 
@@ -139,23 +192,11 @@ func BorrowFD(fd int, name string) *File {
 		name = fmt.Sprintf("fd %d", fd)
 	}
 	f := &File{made: true, name: name, fd: fd}
-	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_DIRECT != 0 {
-		f.direct = true
-		f.align, _ = alignmentOf(fd)
+	f.flags, _ = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0) // 0 for what is not open
+	if f.flags&unix.O_DIRECT != 0 {
+		f.align, f.direct = alignmentOf(fd)
 	}
 	return f
-}
-
-// alignmentOf asks statx: the zero Alignment where the kernel does not say, and
-// direct is false where it says that there is no direct I/O.
-func alignmentOf(fd int) (a Alignment, direct bool) {
-	var st unix.Statx_t
-	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &st)
-	if err != nil || st.Mask&unix.STATX_DIOALIGN == 0 {
-		return Alignment{}, true
-	}
-	a = Alignment{Memory: int(st.Dio_mem_align), Offset: int(st.Dio_offset_align)}
-	return a, a.Known()
 }
 
 // Name is the name as it was given to OpenFile or BorrowFD.
@@ -164,8 +205,13 @@ func (f *File) Name() string { return f.name }
 // FD is the descriptor. It is valid until Close.
 func (f *File) FD() int { return f.fd }
 
-// Alignment is what direct I/O on this file demands.
+// Alignment is what direct I/O on this file demands, and who said so.
 func (f *File) Alignment() Alignment { return f.align }
+
+// Direct says whether I/O on this file is direct: the file is open with O_DIRECT,
+// and the kernel did not say that it buffers all the same. A file system may do so
+// without a word, as tmpfs does.
+func (f *File) Direct() bool { return f.direct }
 
 // unit is what the offset of an operation must be a multiple of: the smallest
 // that any device has where the kernel does not tell.
@@ -177,19 +223,6 @@ func (f *File) unit() int {
 		return 512
 	}
 	return 1
-}
-
-// Stat is the state of the file, as [os.File.Stat]; ErrInvalid for a borrowed
-// descriptor.
-func (f *File) Stat() (os.FileInfo, error) {
-	switch {
-	case f.os == nil:
-		return nil, &Error{Op: "stat", File: f.name, Err: ErrInvalid, Detail: "a borrowed descriptor: ask its owner"}
-	case !f.acquire():
-		return nil, &Error{Op: "stat", File: f.name, Err: ErrClosed, Detail: "the file is closed"}
-	}
-	defer f.release()
-	return f.os.Stat()
 }
 
 // Close closes the file. Operations that were submitted before complete; later
@@ -213,7 +246,12 @@ func (f *File) Close() error {
 	}
 }
 
+// closeFD is the end of the File, when nobody uses it.
 func (f *File) closeFD() error {
+	f.cache.close()
+	if f.bounces.Load() {
+		bounces.leave()
+	}
 	if f.os == nil {
 		return nil
 	}

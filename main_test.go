@@ -18,6 +18,9 @@ func TestMain(m *testing.M) {
 	startPoller()
 	before := takeInventory()
 	code := m.Run()
+	if q := theDefault.q.Load(); q != nil {
+		q.Close()
+	}
 	if left := before.left(); code == 0 && left != "" {
 		fmt.Fprintln(os.Stderr, "left behind after the tests:", left)
 		code = 1

@@ -1,0 +1,70 @@
+package libaio
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// defaultDepth is the depth of the default queue: where devices gain little from
+// more, and small beside the 65536 that a machine has for all its processes. Where
+// it is refused for lack of room, a quarter is tried, down to leastDepth.
+const (
+	defaultDepth = 256
+	leastDepth   = 4
+)
+
+var theDefault struct {
+	mu sync.Mutex // held to make one
+	q  atomic.Pointer[Queue]
+}
+
+// DefaultQueue is the queue of those Files that were not given one. It is made on
+// first use, with a depth of 256, or less where the system has not so much left. It
+// may be closed like any other, once its Files are done: the next use makes a new one. The errors are
+// those of NewQueue.
+func DefaultQueue() (*Queue, error) {
+	if q := theDefault.q.Load(); q != nil && q.open() {
+		return q, nil
+	}
+	theDefault.mu.Lock()
+	defer theDefault.mu.Unlock()
+	if q := theDefault.q.Load(); q != nil && q.open() {
+		return q, nil
+	}
+	for depth := defaultDepth; ; depth /= 4 {
+		q, err := NewQueue(depth, nil)
+		if err == nil {
+			theDefault.q.Store(q)
+			return q, nil
+		}
+		if depth <= leastDepth || !errors.Is(err, syscall.EAGAIN) {
+			return nil, err
+		}
+	}
+}
+
+// doDefault runs an operation on the default queue.
+func doDefault(ctx context.Context, op Op) (int, error) {
+	for q := theDefault.q.Load(); ; {
+		if q != nil {
+			n, err := q.Do(ctx, op)
+			if err == nil || n > 0 || !errors.Is(err, ErrClosed) || q.open() {
+				return n, err
+			}
+		}
+		var err error
+		if q, err = DefaultQueue(); err != nil { // the one that we had is closed
+			return 0, err
+		}
+	}
+}
+
+// open says whether Close was not called.
+func (q *Queue) open() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.closed
+}

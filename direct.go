@@ -1,0 +1,332 @@
+package libaio
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+)
+
+// This file makes direct I/O of reads and writes of any offset, length and memory.
+
+// piecesInFlight is how many pieces of one call are in flight at once.
+const piecesInFlight = 8
+
+// block is what is locked, and read and written back, where a part of it is to be
+// written: what direct I/O takes, and a page at least, as the page cache is kept
+// out of the way by pages.
+func (f *File) block() int64 { return int64(max(f.align.Offset, pageSize)) }
+
+var pageSize = os.Getpagesize()
+
+func roundDown(n, unit int64) int64 { return n - n%unit }
+func roundUp(n, unit int64) int64   { return roundDown(n+unit-1, unit) }
+
+// blocks is the whole blocks around n bytes.
+func (f *File) blocks(off int64, n int) span {
+	return span{roundDown(off, f.block()), roundUp(off+int64(n), f.block())}
+}
+
+// edges is the blocks of which a write of n bytes changes a part.
+func (f *File) edges(off int64, n int) (own [2]span) {
+	end, size := off+int64(n), f.block()
+	if off%size != 0 {
+		own[0] = f.blocks(off, 1)
+	}
+	if end%size != 0 {
+		own[1] = f.blocks(end, 1)
+	}
+	return own
+}
+
+// share takes the blocks of a call that changes whole ones or none.
+func (f *File) share(ctx context.Context, op string, off int64, n int) (*blockLock, error) {
+	l, err := f.blockLocks().lock(ctx, f.blocks(off, n), [2]span{})
+	if err != nil {
+		return nil, f.failure(op, off, n, err)
+	}
+	return l, nil
+}
+
+// readWhole reads n bytes with one operation.
+func (f *File) readWhole(ctx context.Context, op Op, off int64, n int) (int, error) {
+	l, err := f.share(ctx, "pread", off, n)
+	if err != nil {
+		return 0, err
+	}
+	defer f.locks.unlock(l)
+	got, err := f.do(ctx, op.WithResume())
+	if err != nil {
+		return got, err
+	}
+	return got, f.outcome("pread", off, n, got, nil)
+}
+
+// writeWhole writes n bytes with one operation.
+func (f *File) writeWhole(ctx context.Context, op Op, off int64, n int) (int, error) {
+	if f.appends() {
+		return 0, f.appending(off, n)
+	}
+	l, err := f.share(ctx, "pwrite", off, n)
+	if err != nil {
+		return 0, err
+	}
+	defer f.locks.unlock(l)
+	got, err := f.do(ctx, op.WithResume())
+	if err != nil {
+		return got, err
+	}
+	return got, f.outcome("pwrite", off, n, got, nil)
+}
+
+// read is ReadAt.
+func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
+	switch {
+	case len(p) == 0:
+		return 0, nil
+	case !f.direct:
+		n, err := readFD(f.fd, p, off)
+		return n, f.outcome("pread", off, len(p), n, err)
+	}
+	l, err := f.share(ctx, "pread", off, len(p))
+	if err != nil {
+		return 0, err
+	}
+	defer f.locks.unlock(l)
+	n, err := f.inPieces(ctx, p, off, (*File).readPiece)
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// readPiece reads what fits into one bounce Buffer: less than p at the end of the
+// file.
+func (f *File) readPiece(ctx context.Context, p []byte, off int64) (int, error) {
+	unit := int64(f.align.Offset)
+	from, to := roundDown(off, unit), roundUp(off+int64(len(p)), unit)
+	b, err := f.bounce(int(to - from))
+	if err != nil {
+		return 0, err
+	}
+	defer bounces.put(b)
+	n, err := f.doBounce(ctx, Pread(f, b.view(0, int(to-from)), from))
+	skip := int(off - from)
+	if n <= skip {
+		return 0, err
+	}
+	return copy(p, b.bytes(n)[skip:]), err
+}
+
+// write is WriteAt.
+func (f *File) write(ctx context.Context, p []byte, off int64) (int, error) {
+	switch {
+	case f.appends():
+		return 0, f.appending(off, len(p))
+	case len(p) == 0:
+		return 0, nil
+	case !f.direct:
+		n, err := writeFD(f.fd, p, off)
+		return n, f.outcome("pwrite", off, len(p), n, err)
+	case f.align.aligned(0, off, len(p)):
+		l, err := f.share(ctx, "pwrite", off, len(p))
+		if err != nil {
+			return 0, err
+		}
+		defer f.locks.unlock(l)
+		return f.inPieces(ctx, p, off, (*File).writePiece)
+	}
+	l, err := f.blockLocks().lock(ctx, f.blocks(off, len(p)), f.edges(off, len(p)))
+	if err != nil {
+		return 0, f.failure("pwrite", off, len(p), err)
+	}
+	defer f.locks.unlock(l)
+	return f.writeUnaligned(ctx, p, off)
+}
+
+// appending refuses a write.
+func (f *File) appending(off int64, n int) error {
+	e := f.failure("pwrite", off, n, ErrInvalid)
+	e.Detail = "the file is open with O_APPEND, where a write at an offset goes to the end all the same"
+	return e
+}
+
+// writeUnaligned writes through the page cache what is in a block that is not
+// wholly in the file, and the rest directly. Held: the blocks.
+func (f *File) writeUnaligned(ctx context.Context, p []byte, off int64) (int, error) {
+	size, err := sizeOf(f.fd)
+	if err != nil {
+		return 0, f.failure("pwrite", off, len(p), err)
+	}
+	block, end := f.block(), off+int64(len(p))
+	// What is written directly goes from one of these to the other.
+	from, to := off, end
+	if off%block != 0 && !f.merges(off, size) {
+		from = min(roundUp(off, block), end)
+	}
+	if end%block != 0 && !f.merges(end, size) {
+		to = max(roundDown(end, block), from)
+	}
+	if from >= to {
+		return f.writeCached(p, off)
+	}
+	n, err := f.writeCached(p[:from-off], off)
+	if err != nil {
+		return n, err
+	}
+	m, err := f.inPieces(ctx, p[from-off:to-off], from, (*File).writePiece)
+	if err != nil {
+		return n + m, err
+	}
+	k, err := f.writeCached(p[to-off:], to)
+	return n + m + k, err
+}
+
+// merges says whether the block around an offset can be read, changed and written
+// back: if not, because it would make the file longer, or cannot be read.
+func (f *File) merges(off, size int64) bool {
+	return f.readable() && roundDown(off, f.block())+f.block() <= size
+}
+
+// writePiece writes what fits into one bounce Buffer, with the rest of the blocks
+// at its edges as they are in the file.
+func (f *File) writePiece(ctx context.Context, p []byte, off int64) (int, error) {
+	unit := f.block()
+	whole := f.align.aligned(0, off, len(p))
+	if whole {
+		unit = int64(f.align.Offset)
+	}
+	from, to := roundDown(off, unit), roundUp(off+int64(len(p)), unit)
+	b, err := f.bounce(int(to - from))
+	if err != nil {
+		return 0, err
+	}
+	defer bounces.put(b)
+	if !whole {
+		if full, err := f.readEdges(ctx, b, span{from, to}, off, len(p)); err != nil {
+			return 0, err
+		} else if !full { // it was cut in this moment, by somebody who does not lock
+			return f.writeCached(p, off)
+		}
+		// What the neighbours of p have in these blocks must not be brought back
+		// by a write that comes late: this one is waited for.
+		ctx = context.Background()
+	}
+	skip := int(off - from)
+	copy(b.bytes(skip + len(p))[skip:], p)
+	n, err := f.doBounce(ctx, Pwrite(f, b.view(0, int(to-from)), from))
+	n = max(0, min(n-skip, len(p)))
+	if err != nil {
+		return n, err
+	}
+	return n, f.outcome("pwrite", off, len(p), n, nil)
+}
+
+// fewBlocks is how many blocks are read as a whole though only the edges are
+// needed: one operation is less than two.
+const fewBlocks = 4
+
+// readEdges reads the blocks at the edges of a piece to their places in b; full says
+// whether all of them are in the file.
+func (f *File) readEdges(ctx context.Context, b *bounce, piece span, off int64, n int) (full bool, err error) {
+	block := f.block()
+	if piece.to-piece.from <= fewBlocks*block {
+		return f.readEdge(ctx, b, piece, piece)
+	}
+	full = true
+	if piece.from != off {
+		full, err = f.readEdge(ctx, b, piece, span{piece.from, piece.from + block})
+	}
+	if full && err == nil && piece.to != off+int64(n) {
+		full, err = f.readEdge(ctx, b, piece, span{piece.to - block, piece.to})
+	}
+	return full, err
+}
+
+func (f *File) readEdge(ctx context.Context, b *bounce, piece, edge span) (full bool, err error) {
+	n := int(edge.to - edge.from)
+	got, err := f.doBounce(ctx, Pread(f, b.view(int(edge.from-piece.from), n), edge.from))
+	return got == n, err
+}
+
+// bounce borrows a bounce Buffer of at least n bytes.
+func (f *File) bounce(n int) (*bounce, error) {
+	if !f.bounces.Load() && f.bounces.CompareAndSwap(false, true) {
+		bounces.join()
+	}
+	return bounces.get(n, f.align.Memory)
+}
+
+// doBounce runs an operation on a bounce Buffer.
+func (f *File) doBounce(ctx context.Context, op Op) (int, error) {
+	n, err := f.do(ctx, op.WithResume())
+	if err == nil {
+		return n, nil
+	}
+	var e *Error
+	if errors.As(err, &e) && e.also == ErrInFlight {
+		e.Detail = "the operation is still in flight" // and the Buffer is not the caller's
+	}
+	return n, err
+}
+
+// inPieces moves p with as many bounce Buffers as it takes, several at once. It
+// returns what was moved up to the first piece that came out short or failed.
+func (f *File) inPieces(
+	ctx context.Context, p []byte, off int64,
+	piece func(*File, context.Context, []byte, int64) (int, error),
+) (int, error) {
+	size := max(bounceSize, f.block())
+	base := roundDown(off, f.block())
+	end := off + int64(len(p))
+	if end-base <= size {
+		return piece(f, ctx, p, off)
+	}
+	pieces := int((end - base + size - 1) / size)
+	w := pieceWork{n: len(p), bad: pieces}
+	run := func() {
+		for i, ok := w.take(); ok; i, ok = w.take() {
+			from := max(off, base+int64(i)*size)
+			to := min(end, base+int64(i+1)*size)
+			n, err := piece(f, ctx, p[from-off:to-off], from)
+			if err != nil || n < int(to-from) {
+				w.stop(i, int(from-off)+n, err)
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	for range min(pieces, piecesInFlight) - 1 {
+		wg.Go(run)
+	}
+	run()
+	wg.Wait()
+	return w.n, w.err
+}
+
+// pieceWork is the pieces of one call.
+type pieceWork struct {
+	mu   sync.Mutex // guards what follows
+	next int
+	bad  int   // the first piece that is not all there, or how many there are
+	n    int   // what is moved up to there
+	err  error // of that piece
+}
+
+// take is the next piece to do. None is begun behind one that is not all there;
+// all before it have been begun.
+func (w *pieceWork) take() (piece int, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	piece = w.next
+	w.next++
+	return piece, piece < w.bad
+}
+
+func (w *pieceWork) stop(piece, n int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if piece < w.bad {
+		w.bad, w.n, w.err = piece, n, err
+	}
+}
