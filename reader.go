@@ -1,0 +1,170 @@
+package libaio
+
+import (
+	"context"
+	"io"
+	"sync"
+)
+
+var (
+	_ io.ReadCloser = (*Reader)(nil)
+	_ io.WriterTo   = (*Reader)(nil)
+)
+
+// Reader reads a File from front to back with several reads in flight ahead of
+// the caller, so that a disk is kept busy. It is for one goroutine at a time; any
+// number of Readers may be on one File.
+type Reader struct {
+	f      *File
+	ctx    context.Context // of the reads; ended by Close
+	cancel context.CancelFunc
+	reads  sync.WaitGroup
+	bufs   []*Buffer
+	blocks []readBlock // a ring: those that are being read, in their order
+
+	current int    // the block that rest is of
+	rest    []byte // what was read and not yet given out
+	next    int64  // the offset of the next block to ask for
+	skip    int    // what is in front of the Offset that was asked for
+	begun   bool
+	err     error // behind rest
+}
+
+// readBlock is one block of the file. n and err are written before ready is sent.
+type readBlock struct {
+	buf   *Buffer
+	n     int
+	err   error
+	ready chan struct{} // capacity 1
+}
+
+// ReaderOptions are what NewReader may be told. The zero value, and a nil pointer,
+// mean the defaults.
+type ReaderOptions struct {
+	// Offset is where to begin, in bytes.
+	Offset int64
+	// BlockSize is how much one operation reads, in bytes: up to 1 GiB, rounded
+	// up to what direct I/O takes. 0 means 256 KiB.
+	BlockSize int
+	// Depth is how many reads are in flight, up to 1024. 0 means 4. The Queue of
+	// the File should have room for them.
+	Depth int
+}
+
+// NewReader makes a Reader of f, with Depth Buffers of BlockSize. The first Read or
+// WriteTo begins to read ahead. Close it when done; f stays open.
+func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
+	var o ReaderOptions
+	if opts != nil {
+		o = *opts
+	}
+	size, depth, err := streamShape("reader", f, o.Offset, o.BlockSize, o.Depth)
+	if err != nil {
+		return nil, err
+	}
+	bufs, err := streamBuffers(f, depth, size)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{f: f, bufs: bufs, blocks: make([]readBlock, depth)}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	for i := range r.blocks {
+		r.blocks[i] = readBlock{buf: bufs[i], ready: make(chan struct{}, 1)}
+	}
+	r.next = roundDown(o.Offset, f.block())
+	r.skip = int(o.Offset - r.next)
+	return r, nil
+}
+
+var errZeroReader error = invalidf("reader", "the Reader was not made by NewReader")
+
+// Read is that of [io.Reader]. io.EOF is for good, also where the file grows
+// later.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := r.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// WriteTo writes the rest of the file to w, without a copy in between; see
+// [io.WriterTo]. w must not keep or change what it is given.
+func (r *Reader) WriteTo(w io.Writer) (int64, error) {
+	var done int64
+	for {
+		switch err := r.fill(); {
+		case err == io.EOF:
+			return done, nil
+		case err != nil:
+			return done, err
+		}
+		n, err := w.Write(r.rest)
+		if n < 0 || n > len(r.rest) {
+			return done, invalidf("reader", "Write of the io.Writer returned %d for %d bytes", n, len(r.rest))
+		}
+		if err == nil && n < len(r.rest) {
+			err = io.ErrShortWrite
+		}
+		done += int64(n)
+		r.rest = r.rest[n:]
+		if err != nil {
+			return done, err
+		}
+	}
+}
+
+// fill waits until there is a rest, or says why there is none.
+func (r *Reader) fill() error {
+	for len(r.rest) == 0 {
+		switch {
+		case r.f == nil:
+			return errZeroReader
+		case r.err != nil:
+			return r.err
+		case !r.begun:
+			r.begun = true
+			for i := range r.blocks {
+				r.ask(i)
+			}
+		default:
+			r.ask(r.current)
+			r.current = (r.current + 1) % len(r.blocks)
+		}
+		b := &r.blocks[r.current]
+		<-b.ready
+		r.err = b.err
+		r.rest = b.buf.slice()[min(r.skip, b.n):b.n]
+		r.skip = 0
+	}
+	return nil
+}
+
+// ask begins to read the next block of the file.
+func (r *Reader) ask(i int) {
+	b, off := &r.blocks[i], r.next
+	r.next += int64(b.buf.size)
+	r.reads.Go(func() {
+		b.n, b.err = r.f.ReadBuffer(r.ctx, b.buf, off)
+		b.ready <- struct{}{}
+	})
+}
+
+// Close ends the reading ahead and gives the memory back. Read and WriteTo have
+// ErrClosed afterwards. It does not wait for the kernel. A second Close does
+// nothing.
+func (r *Reader) Close() error {
+	if r.f == nil {
+		return errZeroReader
+	}
+	r.cancel()
+	r.reads.Wait()
+	releaseAll(r.bufs)
+	r.bufs, r.rest = nil, nil
+	r.err = &Error{Op: "reader", File: r.f.name, Err: ErrClosed, Detail: "the Reader is closed"}
+	return nil
+}

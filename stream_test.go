@@ -1,0 +1,211 @@
+package libaio
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// newStreamFile makes a file with these bytes.
+func newStreamFile(t testing.TB, dir string, content []byte) *File {
+	t.Helper()
+	name := filepath.Join(dir, fmt.Sprintf("stream-%d", len(content)))
+	require.NoError(t, os.WriteFile(name, content, 0o600))
+	return openFile(t, name)
+}
+
+func newReader(t testing.TB, f *File, opts *ReaderOptions) *Reader {
+	t.Helper()
+	r, err := NewReader(f, opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return r
+}
+
+func TestReaderIsAnIOReader(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	onFileSystems(t, func(t *testing.T, dir string) {
+		for _, size := range []int{0, 1, block - 1, block, block + 1, 4 * block, 10*block + 17} {
+			content := random(rnd, size)
+			f := newStreamFile(t, dir, content)
+			require.NoError(t, iotest.TestReader(newReader(t, f, &ReaderOptions{BlockSize: block, Depth: 3}), content))
+			require.NoError(t, iotest.TestReader(newReader(t, f, nil), content))
+			require.NoError(t, iotest.TestReader(io.NewSectionReader(f, 0, int64(size)), content))
+			for _, from := range []int{0, 1, 511, block, block + 5} {
+				want := content[min(from, size):]
+				r := newReader(t, f, &ReaderOptions{Offset: int64(from), BlockSize: block, Depth: 2})
+				var got bytes.Buffer
+				n, err := r.WriteTo(&got)
+				require.NoError(t, err)
+				require.EqualValues(t, len(want), n)
+				require.True(t, bytes.Equal(want, got.Bytes()))
+				_, err = r.Read(make([]byte, 1))
+				require.Equal(t, io.EOF, err)
+			}
+		}
+	})
+}
+
+// As many reads as were asked for are in flight, and no more.
+func TestReaderReadsAhead(t *testing.T) {
+	f := newFile(t, 64*block)
+	q := newQueue(t, 16)
+	f.queue = q
+	r := newReader(t, f, &ReaderOptions{BlockSize: block, Depth: 5})
+	require.Zero(t, q.Stats().Submitted, "before the first Read")
+	_, err := r.Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return q.Stats().Submitted == 5 }, time.Minute, time.Millisecond)
+	_, err = io.ReadFull(r, make([]byte, block))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return q.Stats().Submitted == 6 }, time.Minute, time.Millisecond)
+}
+
+func TestReaderCloses(t *testing.T) {
+	r := newReader(t, newFile(t, 64*block), &ReaderOptions{BlockSize: block})
+	_, err := r.Read(make([]byte, 10))
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	require.NoError(t, r.Close())
+	_, err = r.Read(make([]byte, 1))
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = r.WriteTo(io.Discard)
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = new(Reader).Read(make([]byte, 1))
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorIs(t, new(Reader).Close(), ErrInvalid)
+}
+
+type limitedWriter struct{ n int }
+
+var errFull = errors.New("full")
+
+func (w *limitedWriter) Write(p []byte) (int, error) {
+	n := min(len(p), w.n)
+	w.n -= n
+	if n < len(p) {
+		return n, errFull
+	}
+	return n, nil
+}
+
+// What the io.Writer did not take is still there.
+func TestWriteToStopsWithTheWriter(t *testing.T) {
+	content := random(rand.New(rand.NewPCG(3, 4)), 5*block)
+	r := newReader(t, newStreamFile(t, testDir(t), content), &ReaderOptions{BlockSize: block})
+	n, err := r.WriteTo(&limitedWriter{n: block + 10})
+	require.ErrorIs(t, err, errFull)
+	require.EqualValues(t, block+10, n)
+	rest, err := io.ReadAll(r)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(content[block+10:], rest))
+}
+
+// Any run of Write, ReadFrom and Flush, from any offset, gives the file that it
+// gives on a file of os.
+func TestWriterIsAsOSFile(t *testing.T) {
+	onFileSystems(t, func(t *testing.T, dir string) {
+		for round := range 30 {
+			rnd := rand.New(rand.NewPCG(uint64(round), 5))
+			p := newPair(t, dir, os.O_RDWR, nil)
+			p.write(random(rnd, rnd.IntN(5*block)), 0)
+			at := rnd.Int64N(6 * block)
+			w, err := NewWriter(p.f, &WriterOptions{Offset: at, BlockSize: block * (1 + rnd.IntN(3)), Depth: 1 + rnd.IntN(4)})
+			require.NoError(t, err)
+			for range 10 {
+				data := random(rnd, anyLength(rnd)/4)
+				switch rnd.IntN(4) {
+				case 0:
+					n, err := w.ReadFrom(iotest.OneByteReader(bytes.NewReader(data)))
+					require.NoError(t, err)
+					require.EqualValues(t, len(data), n)
+				case 1:
+					n, err := w.ReadFrom(bytes.NewReader(data))
+					require.NoError(t, err)
+					require.EqualValues(t, len(data), n)
+				default:
+					n, err := w.Write(data)
+					require.NoError(t, err)
+					require.Equal(t, len(data), n)
+				}
+				_, err = p.model.WriteAt(data, at)
+				require.NoError(t, err)
+				at += int64(len(data))
+				if rnd.IntN(3) == 0 {
+					require.NoError(t, w.Flush())
+					p.same()
+				}
+			}
+			require.NoError(t, w.Close())
+			require.NoError(t, w.Close())
+			p.same()
+			_, err = w.Write(nil)
+			require.ErrorIs(t, err, ErrClosed)
+			require.ErrorIs(t, w.Flush(), ErrClosed)
+		}
+	})
+}
+
+// The first error stays, and Close gives the memory back all the same.
+func TestWriterKeepsItsError(t *testing.T) {
+	name := newFile(t, block).Name()
+	f, err := Open(name) // for reading only
+	require.NoError(t, err)
+	defer f.Close()
+	w, err := NewWriter(f, &WriterOptions{BlockSize: block, Depth: 2})
+	require.NoError(t, err)
+	_, err = w.Write(make([]byte, 10*block))
+	if err == nil {
+		err = w.Flush()
+	}
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	_, again := w.Write([]byte{1})
+	require.Equal(t, err, again)
+	_, again = w.ReadFrom(strings.NewReader("x"))
+	require.Equal(t, err, again)
+	require.Equal(t, err, w.Flush())
+	require.Equal(t, err, w.Close())
+}
+
+func TestReadFromAStuckReader(t *testing.T) {
+	w, err := NewWriter(newFile(t, block), nil)
+	require.NoError(t, err)
+	defer w.Close()
+	_, err = w.ReadFrom(stuckReader{})
+	require.ErrorIs(t, err, io.ErrNoProgress)
+	n, err := w.ReadFrom(iotest.TimeoutReader(iotest.HalfReader(strings.NewReader("some words"))))
+	require.ErrorIs(t, err, iotest.ErrTimeout)
+	require.NotZero(t, n)
+	_, err = new(Writer).Write([]byte{1})
+	require.ErrorIs(t, err, ErrInvalid)
+}
+
+type stuckReader struct{}
+
+func (stuckReader) Read([]byte) (int, error) { return 0, nil }
+
+func TestStreamOptions(t *testing.T) {
+	f := newFile(t, block)
+	for _, o := range []ReaderOptions{{Offset: -1}, {BlockSize: -1}, {BlockSize: maxStreamBlock + 1}, {Depth: -1}, {Depth: maxStreamDepth + 1}} {
+		_, err := NewReader(f, &o)
+		require.ErrorIs(t, err, ErrInvalid, "%+v", o)
+		w := WriterOptions(o)
+		_, err = NewWriter(f, &w)
+		require.ErrorIs(t, err, ErrInvalid, "%+v", o)
+	}
+	_, err := NewReader(nil, nil)
+	require.ErrorIs(t, err, ErrInvalid)
+	_, err = NewWriter(new(File), nil)
+	require.ErrorIs(t, err, ErrInvalid)
+}

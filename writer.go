@@ -1,0 +1,215 @@
+package libaio
+
+import (
+	"context"
+	"io"
+	"sync"
+)
+
+var (
+	_ io.WriteCloser = (*Writer)(nil)
+	_ io.ReaderFrom  = (*Writer)(nil)
+)
+
+// Writer writes a File from front to back with several writes in flight behind
+// the caller, so that a disk is kept busy. It is for one goroutine at a time.
+//
+// The writes in flight end in any order: until Flush or Close has returned without
+// an error, parts of what was written may be in the file and others before them
+// not. The first error is for good: all later calls return it.
+type Writer struct {
+	f     *File
+	bufs  []*Buffer
+	idle  chan *Buffer // those that are not being written
+	buf   *Buffer      // what is being filled, nil before the first byte
+	n     int          // bytes in it
+	limit int          // up to where it is filled
+	off   int64        // its place in the file
+
+	writes sync.WaitGroup
+	mu     sync.Mutex // guards err
+	err    error
+	closed bool
+}
+
+// WriterOptions are what NewWriter may be told. The zero value, and a nil pointer,
+// mean the defaults.
+type WriterOptions struct {
+	// Offset is where to begin, in bytes.
+	Offset int64
+	// BlockSize is how much one operation writes, in bytes: up to 1 GiB, rounded
+	// up to what direct I/O takes. 0 means 256 KiB.
+	BlockSize int
+	// Depth is how many writes are in flight, up to 1024. 0 means 4. The Queue of
+	// the File should have room for them.
+	Depth int
+}
+
+// NewWriter makes a Writer of f, with Depth+1 Buffers of BlockSize. Close it when
+// done; f stays open.
+//
+// A file that grows is written one operation at a time by some file systems. Where
+// the size is known, [File.Preallocate] and [File.Truncate] to it first.
+func NewWriter(f *File, opts *WriterOptions) (*Writer, error) {
+	var o WriterOptions
+	if opts != nil {
+		o = *opts
+	}
+	size, depth, err := streamShape("writer", f, o.Offset, o.BlockSize, o.Depth)
+	if err != nil {
+		return nil, err
+	}
+	bufs, err := streamBuffers(f, depth+1, size)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{f: f, bufs: bufs, idle: make(chan *Buffer, len(bufs)), off: o.Offset}
+	for _, b := range bufs {
+		w.idle <- b
+	}
+	return w, nil
+}
+
+// Write takes p, which it copies, and waits while Depth blocks are in flight. See
+// [io.Writer].
+func (w *Writer) Write(p []byte) (int, error) {
+	done := 0
+	for {
+		if err := w.failed(); err != nil {
+			return done, err
+		}
+		if done == len(p) {
+			return done, nil
+		}
+		n := copy(w.room(), p[done:])
+		done += n
+		w.filled(n)
+	}
+}
+
+// ReadFrom writes what r gives until its io.EOF, without a copy in between. See
+// [io.ReaderFrom].
+func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
+	var done int64
+	for idle := 0; ; {
+		if err := w.failed(); err != nil {
+			return done, err
+		}
+		room := w.room()
+		n, err := r.Read(room)
+		if n < 0 || n > len(room) {
+			return done, invalidf("writer", "Read of the io.Reader returned %d for %d bytes", n, len(room))
+		}
+		done += int64(n)
+		w.filled(n)
+		if idle++; n > 0 {
+			idle = 0
+		}
+		switch {
+		case err == io.EOF:
+			return done, w.failed()
+		case err != nil:
+			return done, err
+		case idle == maxIdleReads:
+			return done, io.ErrNoProgress
+		}
+	}
+}
+
+// maxIdleReads is how often a reader may return neither bytes nor an error.
+const maxIdleReads = 100
+
+// room is where the next bytes go, at least one. The end of a block in the file
+// is the end of a block here.
+func (w *Writer) room() []byte {
+	if w.buf == nil {
+		w.buf = <-w.idle
+		w.n = 0
+		w.limit = w.buf.size - int(w.off%w.f.block())
+	}
+	return w.buf.slice()[w.n:w.limit]
+}
+
+// filled says that n more bytes are there, and sends the block if it is full.
+func (w *Writer) filled(n int) {
+	w.n += n
+	if w.n < w.limit {
+		return
+	}
+	b, off := w.buf, w.off
+	n = w.limit
+	w.buf, w.off = nil, off+int64(n)
+	w.writes.Go(func() {
+		w.fail(w.write(b, n, off))
+		w.idle <- b
+	})
+}
+
+// write writes the first n bytes of b.
+func (w *Writer) write(b *Buffer, n int, off int64) error {
+	ctx := context.Background()
+	var err error
+	if n == b.size {
+		_, err = w.f.WriteBuffer(ctx, b, off)
+	} else {
+		_, err = w.f.WriteAtContext(ctx, b.slice()[:n], off)
+	}
+	return err
+}
+
+var errZeroWriter error = invalidf("writer", "the Writer was not made by NewWriter")
+
+// failed is why there is no use in going on.
+func (w *Writer) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.f == nil:
+		return errZeroWriter
+	case w.closed:
+		return &Error{Op: "writer", File: w.f.name, Err: ErrClosed, Detail: "the Writer is closed"}
+	}
+	return w.err
+}
+
+func (w *Writer) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+}
+
+// Flush writes what is not written yet, in the end the block that is not full, and
+// waits for all of it. The file is as long then as what was written, to the byte.
+// Nothing is durable before [File.Sync] or [File.Datasync].
+func (w *Writer) Flush() error {
+	if err := w.failed(); err != nil {
+		return err
+	}
+	w.writes.Wait()
+	if err := w.failed(); err != nil || w.buf == nil {
+		return err
+	}
+	b, n, off := w.buf, w.n, w.off
+	w.buf, w.off = nil, off+int64(n)
+	w.fail(w.write(b, n, off))
+	w.idle <- b
+	return w.failed()
+}
+
+// Close is Flush, and gives the memory back. f stays open. A second Close does
+// nothing.
+func (w *Writer) Close() error {
+	if w.closed {
+		return nil
+	}
+	err := w.Flush()
+	w.writes.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	releaseAll(w.bufs)
+	w.bufs, w.buf = nil, nil
+	return err
+}
