@@ -2,15 +2,23 @@ package libaio
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/iotest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // pair is a file of ours and, as the model, one of os with the same content.
@@ -211,4 +219,416 @@ func TestConcurrentSubBlockWriters(t *testing.T) {
 			require.True(t, bytes.Equal(want, got[:len(want)]))
 		}
 	})
+}
+
+func TestFileIOAllocatesNothing(t *testing.T) {
+	skipUnderASan(t)
+	f, b := newFile(t, 64*block), newBuffer(t, block)
+	f.queue = newQueue(t, 4)
+	p := make([]byte, 3*block)
+	for name, call := range map[string]func() (int, error){
+		"ReadAt":       func() (int, error) { return f.ReadAt(p[:block], block) },
+		"ReadAt of 3":  func() (int, error) { return f.ReadAt(p, block) },
+		"WriteAt":      func() (int, error) { return f.WriteAt(p[:block], block) },
+		"WriteAt of 3": func() (int, error) { return f.WriteAt(p, block) },
+		"ReadBuffer":   func() (int, error) { return f.ReadBuffer(context.Background(), b, block) },
+		"WriteBuffer":  func() (int, error) { return f.WriteBuffer(context.Background(), b, block) },
+		"Datasync":     func() (int, error) { return 0, f.Datasync() },
+		"odd ReadAt":   func() (int, error) { return f.ReadAt(p[:100], block+7) },
+		"odd WriteAt":  func() (int, error) { return f.WriteAt(p[:100], block+7) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := testing.AllocsPerRun(50, func() {
+				if _, err := call(); err != nil {
+					t.Fatal(err)
+				}
+			})
+			require.Zero(t, got)
+		})
+	}
+}
+
+// What each call costs: whole blocks one operation, parts of blocks a read more.
+func TestFileIOOperations(t *testing.T) {
+	onFileSystems(t, func(t *testing.T, dir string) {
+		f := newStreamFile(t, dir, make([]byte, 64*block+100))
+		q := newQueue(t, 32)
+		f.queue = q
+		for _, c := range []struct {
+			n, off int
+			write  bool
+			want   uint64
+		}{
+			{n: block, off: 0, want: 1},
+			{n: 3 * block, off: block, want: 1},
+			{n: 100, off: 50, want: 1},
+			{n: 100, off: block - 50, want: 1},
+			{n: block, off: 0, write: true, want: 1},
+			{n: 3 * block, off: block, write: true, want: 1},
+			{n: 100, off: 50, write: true, want: 2},
+			{n: 100, off: block - 50, write: true, want: 2},
+			{n: 20 * block, off: 50, write: true, want: 3},       // both edges
+			{n: 20*block - 50, off: 50, write: true, want: 2},    // one
+			{n: 10, off: 64*block + 3, write: true, want: 0},     // in the block that the file ends in
+			{n: block, off: 64*block - 50, write: true, want: 2}, // and the one before
+		} {
+			before := q.Stats().Submitted
+			var err error
+			if c.write {
+				_, err = f.WriteAt(make([]byte, c.n), int64(c.off))
+			} else {
+				_, err = f.ReadAt(make([]byte, c.n), int64(c.off))
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.want, q.Stats().Submitted-before, "%+v", c)
+		}
+	})
+}
+
+// Many pieces are in flight at once, and there is no more than a bounce Buffer for
+// each.
+func TestPiecesInFlight(t *testing.T) {
+	f := newFile(t, 5<<20)
+	q := newQueue(t, 32)
+	f.queue = q
+	p := make([]byte, 5<<20)
+	n, err := f.ReadAt(p[1:], 0)
+	require.NoError(t, err)
+	require.Equal(t, len(p)-1, n)
+	requirePattern(t, p[1:], 0, 0)
+	require.EqualValues(t, 20, q.Stats().Submitted)
+	bounces.mu.Lock()
+	defer bounces.mu.Unlock()
+	require.LessOrEqual(t, len(bounces.idle[bounceClasses-1]), piecesInFlight)
+}
+
+func TestFileIOArguments(t *testing.T) {
+	f, b := newFile(t, block), newBuffer(t, 2*block)
+	ctx := ctxOf(t)
+	view, err := b.Slice(1, 10)
+	require.NoError(t, err)
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	calls := func(f *File, ctx context.Context, b *Buffer, p []byte, off int64) map[string]error {
+		errs := make(map[string]error)
+		_, errs["ReadAt"] = f.ReadAtContext(ctx, p, off)
+		_, errs["WriteAt"] = f.WriteAtContext(ctx, p, off)
+		_, errs["ReadBuffer"] = f.ReadBuffer(ctx, b, off)
+		_, errs["WriteBuffer"] = f.WriteBuffer(ctx, b, off)
+		_, errs["ReadVector"] = f.ReadVector(ctx, []*Buffer{b}, off)
+		_, errs["WriteVector"] = f.WriteVector(ctx, []*Buffer{b}, off)
+		return errs
+	}
+	check := func(what string, want error, errs map[string]error) {
+		t.Helper()
+		for name, err := range errs {
+			require.ErrorIs(t, err, want, "%s: %s", what, name)
+			var e *Error
+			require.ErrorAs(t, err, &e, "%s: %s", what, name)
+		}
+	}
+	p := make([]byte, 10)
+	//lint:ignore SA1012 that is the point
+	check("nil context", ErrInvalid, calls(f, nil, view, p, 0))
+	check("negative", ErrInvalid, calls(f, ctx, view, p, -1))
+	check("too far", ErrInvalid, calls(f, ctx, view, p, math.MaxInt64-5))
+	check("ended", context.Canceled, calls(f, ended, view, p, 0))
+	check("zero File", ErrInvalid, calls(new(File), ctx, view, p, 0))
+	check("nil File", ErrInvalid, calls(nil, ctx, view, p, 0))
+	closed := openFile(t, f.Name())
+	require.NoError(t, closed.Close())
+	check("closed", ErrClosed, calls(closed, ctx, view, p, 0))
+
+	freed, err := Alloc(100, 8)
+	require.NoError(t, err)
+	require.NoError(t, freed.Free())
+	for _, b := range []*Buffer{nil, new(Buffer), freed} {
+		for _, err := range []error{
+			second(f.ReadBuffer(ctx, b, 1)), second(f.WriteBuffer(ctx, b, 1)),
+			second(f.ReadVector(ctx, []*Buffer{view, b}, 1)), second(f.WriteVector(ctx, []*Buffer{b}, 1)),
+		} {
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			require.True(t, errors.Is(err, ErrInvalid) || errors.Is(err, ErrFreed), "%v", err)
+		}
+	}
+	// Nothing to do is no error, and no operation.
+	f.queue = newQueue(t, 1)
+	for _, err := range []error{
+		second(f.ReadAt(nil, 10*block)), second(f.WriteAt(nil, 3)),
+		second(f.ReadVector(ctx, nil, 0)), second(f.WriteVector(ctx, nil, 0)),
+	} {
+		require.NoError(t, err)
+	}
+	require.Zero(t, f.queue.Stats().Submitted)
+	require.ErrorIs(t, f.Truncate(-1), ErrInvalid)
+	require.ErrorIs(t, f.Preallocate(-1, 1), ErrInvalid)
+	require.ErrorIs(t, f.Preallocate(0, 0), ErrInvalid)
+	require.ErrorIs(t, closed.Truncate(0), ErrClosed)
+	require.ErrorIs(t, closed.Preallocate(0, 1), ErrClosed)
+	require.ErrorIs(t, closed.Sync(), ErrClosed)
+	require.ErrorIs(t, closed.Datasync(), ErrClosed)
+	require.ErrorIs(t, second(closed.Size()), ErrClosed)
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// Buffers of any size at any offset, one and several.
+func TestFileBuffers(t *testing.T) {
+	onFileSystems(t, func(t *testing.T, dir string) {
+		r, ctx := rand.New(rand.NewPCG(8, 9)), ctxOf(t)
+		p := newPair(t, dir, os.O_RDWR, nil)
+		all := newBuffer(t, 64*block)
+		for range 100 {
+			var bufs []*Buffer
+			var data []byte
+			off := anyOffset(r, 20*block)
+			for at, n := 0, 1+r.IntN(4); len(bufs) < n; {
+				size := 1 + anyLength(r)%(5*block)
+				if r.IntN(2) == 0 {
+					size = block * (1 + r.IntN(4))
+				}
+				b, err := all.Slice(at, size)
+				require.NoError(t, err)
+				at += size
+				copy(b.Bytes(), random(r, size))
+				bufs, data = append(bufs, b), append(data, b.Bytes()...)
+			}
+			var n int
+			var err error
+			if len(bufs) == 1 {
+				n, err = p.f.WriteBuffer(ctx, bufs[0], off)
+			} else {
+				n, err = p.f.WriteVector(ctx, bufs, off)
+			}
+			require.NoError(t, err)
+			require.Equal(t, len(data), n)
+			_, err = p.model.WriteAt(data, off)
+			require.NoError(t, err)
+			p.same()
+
+			clear(all.Bytes())
+			off = anyOffset(r, 20*block)
+			want := make([]byte, len(data))
+			wn, werr := p.model.ReadAt(want, off)
+			if len(bufs) == 1 {
+				n, err = p.f.ReadBuffer(ctx, bufs[0], off)
+			} else {
+				n, err = p.f.ReadVector(ctx, bufs, off)
+			}
+			require.Equal(t, wn, n)
+			require.Equal(t, werr, err)
+			require.True(t, bytes.Equal(want[:wn], all.Bytes()[:wn]))
+		}
+	})
+}
+
+// Aligned Buffers are one operation, however many.
+func TestFileBuffersGoStraight(t *testing.T) {
+	f, ctx := newFile(t, 2000*block), ctxOf(t)
+	q := newQueue(t, 8)
+	f.queue = q
+	all := newBuffer(t, 1500*block)
+	bufs := make([]*Buffer, 1500)
+	for i := range bufs {
+		b, err := all.Slice(i*block, block)
+		require.NoError(t, err)
+		bufs[i] = b
+	}
+	n, err := f.ReadVector(ctx, bufs, block)
+	require.NoError(t, err)
+	require.Equal(t, 1500*block, n)
+	require.EqualValues(t, 2, q.Stats().Submitted)
+	requirePattern(t, all.Bytes(), block, 0)
+	n, err = f.ReadBuffer(ctx, all, 2*block)
+	require.NoError(t, err)
+	require.Equal(t, 1500*block, n)
+	require.EqualValues(t, 3, q.Stats().Submitted)
+	requirePattern(t, all.Bytes(), 2*block, 0)
+}
+
+func TestAppendModeIsRefused(t *testing.T) {
+	f, err := OpenFile(newFile(t, block).Name(), os.O_RDWR|os.O_APPEND, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	b := newBuffer(t, block)
+	for _, err := range []error{
+		second(f.WriteAt([]byte{1}, 0)), second(f.WriteAt(make([]byte, block), 0)),
+		second(f.WriteBuffer(ctxOf(t), b, 0)), second(f.WriteVector(ctxOf(t), []*Buffer{b, b}, 0)),
+	} {
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorContains(t, err, "O_APPEND")
+	}
+	size, err := f.Size()
+	require.NoError(t, err)
+	require.EqualValues(t, block, size)
+}
+
+// A file that is open for writing only cannot be read to be merged, and is
+// written all the same.
+func TestWriteOnlyFile(t *testing.T) {
+	onFileSystems(t, func(t *testing.T, dir string) {
+		r := rand.New(rand.NewPCG(11, 12))
+		p := newPair(t, dir, os.O_WRONLY, nil)
+		for range 60 {
+			p.write(random(r, anyLength(r)), anyOffset(r, 8*block))
+		}
+		p.same()
+		_, err := p.f.ReadAt(make([]byte, 1), 0)
+		require.ErrorIs(t, err, unix.EBADF)
+	})
+}
+
+func TestReadOnlyFile(t *testing.T) {
+	f, err := Open(newFile(t, block).Name())
+	require.NoError(t, err)
+	defer f.Close()
+	for _, n := range []int{1, block, block + 1} {
+		done, err := f.WriteAt(make([]byte, n), 0)
+		var e *Error
+		require.ErrorAs(t, err, &e)
+		require.Zero(t, done)
+	}
+	require.ErrorIs(t, f.Truncate(0), unix.EINVAL)
+	got, err := os.ReadFile(f.Name())
+	require.NoError(t, err)
+	requirePattern(t, got, 0, 0)
+}
+
+// A file without O_DIRECT is as good, through the page cache.
+func TestBufferedFile(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	dir := testDir(t)
+	name := filepath.Join(dir, "ours")
+	of, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	require.NoError(t, err)
+	defer of.Close()
+	f, err := NewFile(of)
+	require.NoError(t, err)
+	defer f.Close()
+	require.False(t, f.Direct())
+	require.Equal(t, Alignment{}, f.Alignment())
+	model, err := os.Create(filepath.Join(dir, "model"))
+	require.NoError(t, err)
+	defer model.Close()
+	p := &pair{t: t, f: f, model: model}
+	for range 60 {
+		p.write(random(r, anyLength(r)), anyOffset(r, 8*block))
+		p.read(anyLength(r), anyOffset(r, 8*block))
+	}
+	require.NoError(t, f.Sync())
+	p.same()
+	b := newBuffer(t, 100)
+	_, err = f.ReadBuffer(ctxOf(t), b, 5)
+	require.NoError(t, err)
+	require.NoError(t, iotest.TestReader(newReader(t, f, nil), second0(os.ReadFile(name))))
+}
+
+func second0[T any](v T, _ error) T { return v }
+
+// procfs has no direct I/O; where that is an option, the file is open.
+func TestBufferedWhereThereIsNoDirectIO(t *testing.T) {
+	f, err := OpenFileOptions("/proc/self/status", os.O_RDONLY, 0, &FileOptions{Buffered: true})
+	require.NoError(t, err)
+	defer f.Close()
+	require.False(t, f.Direct())
+	p := make([]byte, 5)
+	_, err = f.ReadAt(p, 0)
+	require.NoError(t, err)
+	require.Equal(t, "Name:", string(p))
+	// and where there is, it is used.
+	g, err := OpenFileOptions(newFile(t, block).Name(), os.O_RDWR, 0, &FileOptions{Buffered: true})
+	require.NoError(t, err)
+	defer g.Close()
+	require.True(t, g.Direct())
+	flags, err := unix.FcntlInt(uintptr(g.FD()), unix.F_GETFL, 0)
+	require.NoError(t, err)
+	require.NotZero(t, flags&unix.O_DIRECT)
+}
+
+func TestPreallocateKeepsTheSize(t *testing.T) {
+	f := newFile(t, block+1)
+	if err := f.Preallocate(block, 100*block); err != nil {
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		t.Skipf("this file system cannot: %v", err)
+	}
+	size, err := f.Size()
+	require.NoError(t, err)
+	require.EqualValues(t, block+1, size)
+	info, err := f.Stat()
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, info.Sys().(*syscall.Stat_t).Blocks*512, int64(100*block))
+}
+
+// Two Files on one file have the same locks; two files do not.
+func TestFilesShareLocks(t *testing.T) {
+	f := newFile(t, block)
+	g, h := openFile(t, f.Name()), newFile(t, block)
+	require.Same(t, f.blockLocks(), g.blockLocks())
+	require.NotSame(t, f.blockLocks(), h.blockLocks())
+	id, err := inodeOf(h.fd)
+	require.NoError(t, err)
+	known := func() bool {
+		inodeLocks.mu.Lock()
+		defer inodeLocks.mu.Unlock()
+		_, ok := inodeLocks.of[id]
+		return ok
+	}
+	require.True(t, known())
+	h.Close()
+	h.locks = nil // as if the File were gone
+	require.Eventually(t, func() bool { runtime.GC(); return !known() }, time.Minute, time.Millisecond)
+}
+
+// A context that ends stops the wait for the lock too.
+func TestLockWaitEnds(t *testing.T) {
+	f := newFile(t, 4*block)
+	ls := f.blockLocks()
+	l, err := ls.lock(ctxOf(t), f.blocks(0, 10), f.edges(0, 10))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(ctxOf(t))
+	done := make(chan error, 3)
+	go func() { done <- second(f.ReadAtContext(ctx, make([]byte, 10), 0)) }()
+	go func() { done <- second(f.WriteAtContext(ctx, make([]byte, 10), 5)) }()
+	go func() { done <- second(f.WriteAtContext(ctx, make([]byte, block), 0)) }()
+	require.Eventually(t, func() bool {
+		ls.mu.Lock()
+		defer ls.mu.Unlock()
+		return ls.waiting == 3
+	}, time.Minute, time.Millisecond)
+	// Other blocks are free.
+	_, err = f.WriteAt([]byte{1, 2, 3}, 2*block+1)
+	require.NoError(t, err)
+	cancel()
+	for range 3 {
+		require.ErrorIs(t, <-done, context.Canceled)
+	}
+	ls.unlock(l)
+	require.Zero(t, ls.waiting+ls.exclusive)
+	require.Nil(t, ls.head)
+	_, err = f.ReadAt(make([]byte, 10), 0)
+	require.NoError(t, err)
+}
+
+// The default queue is made on first use, and again after its Close.
+func TestDefaultQueue(t *testing.T) {
+	f := newFile(t, block)
+	p := make([]byte, 10)
+	_, err := f.ReadAt(p, 0)
+	require.NoError(t, err)
+	q, err := DefaultQueue()
+	require.NoError(t, err)
+	again, err := DefaultQueue()
+	require.NoError(t, err)
+	require.Same(t, q, again)
+	require.NoError(t, q.Close())
+	_, err = f.ReadAt(p, 0)
+	require.NoError(t, err)
+	again, err = DefaultQueue()
+	require.NoError(t, err)
+	require.NotSame(t, q, again)
+	require.NoError(t, again.Close())
+	require.NoError(t, f.Close())
+	_, err = f.ReadAt(p, 0)
+	require.ErrorIs(t, err, ErrClosed)
 }

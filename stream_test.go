@@ -40,7 +40,8 @@ func TestReaderIsAnIOReader(t *testing.T) {
 			f := newStreamFile(t, dir, content)
 			require.NoError(t, iotest.TestReader(newReader(t, f, &ReaderOptions{BlockSize: block, Depth: 3}), content))
 			require.NoError(t, iotest.TestReader(newReader(t, f, nil), content))
-			require.NoError(t, iotest.TestReader(io.NewSectionReader(f, 0, int64(size)), content))
+			near := max(0, size-200) // a read for each byte
+			require.NoError(t, iotest.TestReader(io.NewSectionReader(f, int64(near), int64(size-near)), content[near:]))
 			for _, from := range []int{0, 1, 511, block, block + 5} {
 				want := content[min(from, size):]
 				r := newReader(t, f, &ReaderOptions{Offset: int64(from), BlockSize: block, Depth: 2})
