@@ -23,6 +23,7 @@ test: deps ## vet, build and test everything, also with the race detector
 	@scripts/test.sh
 
 test-deep: deps ## the tests under sanitizers and checks, on one processor, repeated
+	@scripts/deps.sh disks
 	@scripts/test-deep.sh
 
 lint: deps ## check format, modules, code, shell scripts and workflows

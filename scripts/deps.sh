@@ -7,12 +7,16 @@
 #   compare     what make compare needs beside that: fio
 #   container   what building an image needs where neither Docker nor Podman works
 #   base-image  what making a base image without a registry needs
+#   disks       what the tests on file systems of their own need, and fio, their judge
 #
 # Go is only looked for, never installed.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(dirname -- "$here")
+
+# Where mkfs is, which not everybody has on the PATH.
+PATH=$PATH:/usr/sbin:/sbin
 
 # feature_parts FEATURE prints the parts that the feature is made of.
 feature_parts() {
@@ -21,6 +25,7 @@ feature_parts() {
 	compare) echo "go cc make libaio fio" ;;
 	container) echo "buildah" ;;
 	base-image) echo "buildah debootstrap" ;;
+	disks) echo "mkfs.ext4 mkfs.xfs mkfs.btrfs fio" ;;
 	*) return 1 ;;
 	esac
 }
@@ -32,9 +37,12 @@ packages_table() {
 cc          | gcc libc6-dev | gcc          | gcc          | gcc musl-dev             | gcc
 make        | make          | make         | make         | make                     | make
 libaio      | libaio-dev    | libaio-devel | libaio-devel | libaio-dev linux-headers | libaio
-fio         | fio           | fio          | fio          | fio                      | fio
 buildah     | buildah       | buildah      | buildah      | buildah                  | buildah
 debootstrap | debootstrap   | debootstrap  | debootstrap  | debootstrap              | debootstrap
+mkfs.ext4   | e2fsprogs     | e2fsprogs    | e2fsprogs    | e2fsprogs                | e2fsprogs
+mkfs.xfs    | xfsprogs      | xfsprogs     | xfsprogs     | xfsprogs                 | xfsprogs
+mkfs.btrfs  | btrfs-progs   | btrfs-progs  | btrfsprogs   | btrfs-progs              | btrfs-progs
+fio         | fio           | fio          | fio          | fio                      | fio
 TABLE
 }
 
@@ -144,7 +152,7 @@ install_packages() {
 [ $# -gt 0 ] || set -- build
 parts=
 for feature in "$@"; do
-	these=$(feature_parts "$feature") || die "no such feature: $feature (there are: build, compare, container, base-image)"
+	these=$(feature_parts "$feature") || die "no such feature: $feature (there are: build, compare, container, base-image, disks)"
 	parts="$parts $these"
 done
 

@@ -35,8 +35,8 @@ var kinds = []kind{
 	{name: "ext4 with blocks of 1 KiB", size: 64 * mib, mkfs: []string{"mkfs.ext4", "-q", "-b", "1024"}},
 	{name: "xfs", size: 320 * mib, mkfs: []string{"mkfs.xfs", "-q"}},
 	{name: "xfs with sectors of 4 KiB", size: 320 * mib, mkfs: []string{"mkfs.xfs", "-q", "-s", "size=4096"}},
-	{name: "btrfs", size: 128 * mib, mkfs: []string{"mkfs.btrfs", "-q"}},
-	{name: "btrfs without checksums", size: 128 * mib, mkfs: []string{"mkfs.btrfs", "-q"}, opts: "nodatasum"},
+	{name: "btrfs", size: 256 * mib, mkfs: []string{"mkfs.btrfs", "-q"}},
+	{name: "btrfs without checksums", size: 256 * mib, mkfs: []string{"mkfs.btrfs", "-q"}, opts: "nodatasum"},
 }
 
 // needsRoot skips a test that mounts.
