@@ -10,7 +10,9 @@
 //     come back, and [Queue.Do] runs one operation and waits for it.
 //   - [Op] is an operation: [Pread], [Pwrite], [Preadv], [Pwritev], [Fsync],
 //     [Fdsync], [Poll], [Noop].
-//   - [File] is a file opened for direct I/O.
+//   - [File] is a file opened for direct I/O: an [io.ReaderAt] and
+//     [io.WriterAt] for any offset, length and memory, and what an Op works on.
+//     [Reader] and [Writer] go through one from front to back.
 //   - [Buffer] is aligned C memory, from [Alloc] or a [Pool].
 //   - [Context] and [IOCB] are libaio as it is, for code ported from C.
 //
@@ -27,7 +29,8 @@
 // a completion is still unread, so giving the memory back then is on the caller.
 //
 // A File may be closed at any time: what was submitted before still runs on
-// it. A descriptor given with [BorrowFD] must stay open until its operations
+// it. The methods of Files that were not given a Queue share the [DefaultQueue],
+// which is made on first use and stays until it is closed. A descriptor given with [BorrowFD] must stay open until its operations
 // have completed.
 //
 // A Queue must be closed, or its AIO context, its eventfd, its goroutine and

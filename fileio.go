@@ -111,7 +111,7 @@ func (f *File) WriteBuffer(ctx context.Context, b *Buffer, off int64) (int, erro
 // ReadVector is ReadBuffer into several Buffers, each of which is filled before
 // the next: with one operation for 1024 of them where all are aligned.
 func (f *File) ReadVector(ctx context.Context, bufs []*Buffer, off int64) (int, error) {
-	return f.vector(ctx, bufs, off, (*File).ReadBuffer, func(bufs []*Buffer, off int64, n int) (int, error) {
+	return f.vector(ctx, "preadv", bufs, off, (*File).ReadBuffer, func(bufs []*Buffer, off int64, n int) (int, error) {
 		return f.readWhole(ctx, Preadv(f, bufs, off), off, n)
 	})
 }
@@ -119,31 +119,31 @@ func (f *File) ReadVector(ctx context.Context, bufs []*Buffer, off int64) (int, 
 // WriteVector is WriteBuffer of several Buffers, one behind the other: with one
 // operation for 1024 of them where all are aligned.
 func (f *File) WriteVector(ctx context.Context, bufs []*Buffer, off int64) (int, error) {
-	return f.vector(ctx, bufs, off, (*File).WriteBuffer, func(bufs []*Buffer, off int64, n int) (int, error) {
+	return f.vector(ctx, "pwritev", bufs, off, (*File).WriteBuffer, func(bufs []*Buffer, off int64, n int) (int, error) {
 		return f.writeWhole(ctx, Pwritev(f, bufs, off), off, n)
 	})
 }
 
 // vector moves the Buffers with as few calls as it can.
 func (f *File) vector(
-	ctx context.Context, bufs []*Buffer, off int64,
+	ctx context.Context, op string, bufs []*Buffer, off int64,
 	one func(*File, context.Context, *Buffer, int64) (int, error),
 	many func([]*Buffer, int64, int) (int, error),
 ) (int, error) {
-	if err := f.begin(ctx, "vector", off, 0); err != nil {
+	if err := f.begin(ctx, op, off, 0); err != nil {
 		return 0, err
 	}
 	defer f.release()
 	done := 0
 	for len(bufs) > 0 {
-		some := bufs[:min(len(bufs), maxVector)]
-		var n, want int
+		some, at := bufs[:min(len(bufs), maxVector)], off+int64(done)
+		var n int
 		var err error
-		if want = f.allFit(some, off+int64(done)); want > 0 {
-			n, err = many(some, off+int64(done), want)
+		if size := f.allFit(some, at); size > 0 {
+			n, err = many(some, at, size)
 		} else {
-			some, want = bufs[:1], bufs[0].Len()
-			n, err = one(f, ctx, bufs[0], off+int64(done))
+			some = bufs[:1]
+			n, err = one(f, ctx, some[0], at)
 		}
 		done += n
 		if err != nil {
@@ -158,7 +158,7 @@ func (f *File) vector(
 func (f *File) allFit(bufs []*Buffer, off int64) int {
 	n := 0
 	for _, b := range bufs {
-		if !f.direct || n > MaxTransfer || !f.fits(b, off+int64(n)) {
+		if !f.direct || !f.fits(b, off+int64(n)) {
 			return 0
 		}
 		n += b.size

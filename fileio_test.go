@@ -328,7 +328,6 @@ func TestFileIOArguments(t *testing.T) {
 		}
 	}
 	p := make([]byte, 10)
-	//lint:ignore SA1012 that is the point
 	check("nil context", ErrInvalid, calls(f, nil, view, p, 0))
 	check("negative", ErrInvalid, calls(f, ctx, view, p, -1))
 	check("too far", ErrInvalid, calls(f, ctx, view, p, math.MaxInt64-5))
