@@ -248,6 +248,74 @@ func TestManyAtOnce(t *testing.T) {
 	})
 }
 
+// A writer of whole blocks, beside writers of parts of them, finds all that it wrote
+// where nobody else writes.
+func TestWholeBlocksBesideParts(t *testing.T) {
+	const blocks = 3
+	parts := []struct{ from, to int }{
+		{0, 70},                             // the front of the first block
+		{block - 70, block + 70},            // the end of one and the front of the next
+		{2*block + 1000, 2*block + 1070},    // the middle
+		{blocks*block - 70, blocks * block}, // the end of the last
+	}
+	foreign := func(i int) bool {
+		for _, p := range parts {
+			if p.from <= i && i < p.to {
+				return true
+			}
+		}
+		return false
+	}
+	onAll(t, func(t *testing.T, dir string) {
+		p := newPair(t, dir)
+		other := open(t, p.ours.Name(), os.O_RDWR|os.O_CREATE)
+		require.NoError(t, p.ours.Truncate((blocks+1)*block))
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for _, part := range parts {
+			wg.Go(func() {
+				data := make([]byte, part.to-part.from)
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					for j := range data {
+						data[j] = byte(i)
+					}
+					_, err := other.WriteAt(data, int64(part.from))
+					assert.NoError(t, err)
+					got := make([]byte, len(data))
+					_, err = other.ReadAt(got, int64(part.from))
+					assert.NoError(t, err)
+				}
+			})
+		}
+		whole, got := make([]byte, blocks*block), make([]byte, blocks*block)
+		for i := range steps(300) {
+			for j := range whole {
+				whole[j] = byte(i)
+			}
+			_, err := p.ours.WriteAt(whole, 0)
+			require.NoError(t, err)
+			_, err = p.ours.ReadAt(got, 0)
+			require.NoError(t, err)
+			for j, c := range got {
+				if c != byte(i) && !foreign(j) {
+					assert.Fail(t, "a lost byte", "round %d, offset %d: %d", i, j, c)
+					break
+				}
+			}
+			if t.Failed() {
+				break
+			}
+		}
+		close(stop)
+		wg.Wait()
+	})
+}
+
 // While writers make the file longer, nobody ever sees bytes that none of them
 // has written, nor a size that none of them has made.
 func TestGrowingBesideReaders(t *testing.T) {
