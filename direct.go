@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"sync"
 )
 
@@ -17,11 +16,6 @@ const piecesInFlight = 8
 // written: what direct I/O takes, and a page at least, as the page cache is kept
 // out of the way by pages.
 func (f *File) block() int64 { return int64(max(f.align.Offset, pageSize)) }
-
-var pageSize = os.Getpagesize()
-
-func roundDown(n, unit int64) int64 { return n - n%unit }
-func roundUp(n, unit int64) int64   { return roundDown(n+unit-1, unit) }
 
 // blocks is the whole blocks around n bytes.
 func (f *File) blocks(off int64, n int) span {

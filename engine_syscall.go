@@ -73,7 +73,7 @@ func dontFork(ctx uintptr) {
 		return
 	}
 	size := uintptr(r.headerLength) + uintptr(r.nr)*unsafe.Sizeof(event{})
-	_, _, _ = unix.Syscall(unix.SYS_MADVISE, ctx, roundUp(size, pageSize), unix.MADV_DONTFORK)
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, ctx, roundUp(size, page), unix.MADV_DONTFORK)
 }
 
 // sysDestroy waits for what is in flight, drops its events and frees the

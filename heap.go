@@ -45,7 +45,7 @@ type heap struct {
 
 var cHeap = heap{slabs: make(map[uintptr]*slab), large: make(map[uintptr]uintptr)}
 
-var pageSize = uintptr(unix.Getpagesize())
+var page = uintptr(pageSize)
 
 // sysAlloc allocates memory outside the Go heap that is not zeroed. align is a
 // power of two.
@@ -71,7 +71,7 @@ func (h *heap) alloc(align, size uintptr) (unsafe.Pointer, syscall.Errno) {
 	if need := max(align, size, minSmall); need <= maxSmall {
 		return h.allocSmall(uint8(bits.Len(uint(need - 1))))
 	}
-	size = roundUp(size, pageSize)
+	size = roundUp(size, page)
 	p, errno := mapAligned(align, size)
 	if errno == 0 {
 		h.large[uintptr(p)] = size
@@ -158,7 +158,7 @@ func levelOf(shift uint8) int { return int(shift) - (bits.Len(minSmall) - 1) }
 // mapAligned maps size bytes, a multiple of the page size, at a multiple of
 // align: it maps more and cuts off what is too much.
 func mapAligned(align, size uintptr) (unsafe.Pointer, syscall.Errno) {
-	extra := max(align, pageSize) - pageSize
+	extra := max(align, page) - page
 	if size == 0 || size+extra < size {
 		return nil, syscall.ENOMEM
 	}
@@ -166,7 +166,7 @@ func mapAligned(align, size uintptr) (unsafe.Pointer, syscall.Errno) {
 	if err != nil {
 		return nil, syscall.ENOMEM
 	}
-	head := -uintptr(p) & (max(align, pageSize) - 1)
+	head := -uintptr(p) & (max(align, page) - 1)
 	unmap(p, head)
 	unmap(unsafe.Add(p, head+size), extra-head)
 	return unsafe.Add(p, head), 0
@@ -179,6 +179,3 @@ func unmap(p unsafe.Pointer, size uintptr) {
 		_ = unix.MunmapPtr(p, size)
 	}
 }
-
-// roundUp is the next multiple of a power of two; 0 where there is none.
-func roundUp(n, unit uintptr) uintptr { return (n + unit - 1) &^ (unit - 1) }
