@@ -232,18 +232,6 @@ func TestPool(t *testing.T) {
 	require.Equal(t, before.Buffers+1, Memory().Buffers, "only the foreign one")
 }
 
-func TestPoolNoAllocations(t *testing.T) {
-	p, err := NewPool(block, block)
-	require.NoError(t, err)
-	defer p.Close()
-	require.Zero(t, testing.AllocsPerRun(1000, func() {
-		b, err := p.Get()
-		if err != nil || p.Put(b) != nil {
-			t.Error("get or put")
-		}
-	}))
-}
-
 // Many goroutines on one Pool: nobody gets what another has.
 func TestPoolConcurrent(t *testing.T) {
 	p, err := NewPool(64, 64)

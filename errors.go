@@ -22,6 +22,14 @@ var (
 	// uses it has completed (EBUSY).
 	ErrInFlight error = &sentinel{"in flight", syscall.EBUSY}
 
+	// ErrShared: there are further references to the Buffer, which its other users
+	// have to release (EBUSY).
+	ErrShared error = &sentinel{"buffer shared", syscall.EBUSY}
+
+	// ErrPoolLimit: no Buffer of the Pool is idle, and its limit in bytes allows
+	// no new one (EAGAIN).
+	ErrPoolLimit error = &sentinel{"pool at its limit", syscall.EAGAIN}
+
 	// ErrFreed: the Buffer was freed, or put back into its Pool, before
 	// (EFAULT).
 	ErrFreed error = &sentinel{"buffer already freed", syscall.EFAULT}

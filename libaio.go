@@ -137,5 +137,5 @@ func sysAlloc(align, size int) (unsafe.Pointer, syscall.Errno) {
 
 // sysFree frees what sysAlloc returned (free).
 func sysFree(p unsafe.Pointer) {
-	C.golibaio_free(p)
+	C.golibaio_free(C.uintptr_t(uintptr(p))) // as a number cgo has nothing to check
 }

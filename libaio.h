@@ -288,9 +288,9 @@ static inline struct golibaio_memory golibaio_aligned(size_t align, size_t size)
 	return m;
 }
 
-static inline void golibaio_free(void *p)
+static inline void golibaio_free(uintptr_t p)
 {
-	free(p);
+	free((void *)p);
 }
 
 #endif
