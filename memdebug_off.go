@@ -1,4 +1,4 @@
-//go:build !aiodebug
+//go:build !linux || !aiodebug
 
 package libaio
 
@@ -11,9 +11,11 @@ const (
 
 type memoryRecord struct{}
 
-func debugAlloc(*Buffer)           {}
-func debugFree(*Buffer)            {}
-func debugIdle(*Buffer)            {}
-func debugTake(*Buffer)            {}
-func debugKeep(*mapping) bool      { return false }
-func debugDescribe(*Buffer) string { return "" }
+func debugAlloc(*Buffer)                  {}
+func debugFree(*Buffer)                   {}
+func debugIdle(*Buffer)                   {}
+func debugTake(*Buffer)                   {}
+func debugKeep(*mapping) bool             { return false }
+func debugDescribe(*Buffer) string        { return "" }
+func debugDescribeAddress(uintptr) string { return "" }
+func debugLeaks() []Leak                  { return nil }
