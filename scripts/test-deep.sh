@@ -51,6 +51,10 @@ deep "one processor" env GOMAXPROCS=1 go test -p 1 -short -count=1 -timeout "$ti
 deep "one processor, race detector" env GOMAXPROCS=1 go test -p 1 -race -short -count=1 -timeout "$timeout" ./...
 deep "ten times" go test -p 1 -short -count=10 -timeout "$timeout" ./...
 deep "three times, race detector" go test -p 1 -race -short -count=3 -timeout "$timeout" ./...
+deep "no growth of memory, in full length" env LIBAIO_TEST_DEEP=1 \
+	go test -count=1 -timeout "$timeout" -v -run 'Growth|TrimGivesBack' .
+deep "debug mode of memory" go test -tags aiodebug -short -count=1 -timeout "$timeout" .
+deep "debug mode of memory without cgo" env CGO_ENABLED=0 go test -tags aiodebug -short -count=1 -timeout "$timeout" .
 for module in $(nested_modules); do
 	echo "== race detector in $module"
 	in_module "$module" go test -p 1 -race -short -count=1 -timeout "$timeout" ./... || failed="$failed [race in $module]"
