@@ -2,7 +2,7 @@
 # Variables given to make reach the scripts in the environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo compare test test-deep lint test-container base-image clean
+.PHONY: help deps build demo compare test test-deep lint test-container base-image test-kernels clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: deps ## check format, modules, code, shell scripts and workflows
 
 test-container: ## run the whole suite in a container (ENGINE= BASE_IMAGE= GO_VERSION=)
 	@scripts/test-container.sh
+
+test-kernels: deps ## the tests in other kernels, booted in qemu (KERNELS= SHORT=1)
+	@scripts/test-kernels.sh
 
 base-image: ## make a base image for test-container without a registry (root, Debian)
 	@scripts/base-image.sh

@@ -1,25 +1,27 @@
 #!/bin/sh
-# Makes a base image without a registry: this Debian or Ubuntu, from the package
-# mirror that apt uses here, plus the Go toolchain that is installed here. Needs
-# root. Then:
+# Makes a base image without a registry: a release of Debian or Ubuntu, from the
+# package mirror that apt uses here, plus the Go toolchain that is installed here.
+# Needs root. Then:
 #
-#   scripts/base-image.sh [NAME]                       (default: localhost/libaio-base)
+#   scripts/base-image.sh [NAME]
 #   BASE_IMAGE=localhost/libaio-base ENGINE=buildah scripts/test-container.sh
+#
+#   SUITE   the release (default: that of this system)
+#   NAME    of the image (default: localhost/libaio-base, with the release that
+#           was asked for as its tag: localhost/libaio-base:trixie)
+#   MIRROR  where from, if not from apt's
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
 
-name=${1:-localhost/libaio-base}
+name=${1:-localhost/libaio-base${SUITE:+:$SUITE}}
 [ "$(id -u)" -eq 0 ] || die "debootstrap needs root"
 command -v apt-get >/dev/null 2>&1 || die "only for systems with apt-get"
 scripts/deps.sh base-image
 
 # shellcheck disable=SC1091 # not part of the project
-suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-# shellcheck disable=SC2016 # apt-get expands these itself
-mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-	awk -v suite="$suite" '$2 == suite && $3 == "main" && !found++ { print $1 }')
-[ -n "$mirror" ] || die "apt has no source for $suite main"
+suite=${SUITE:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
+mirror=$(debian_mirror)
 goroot=$(go env GOROOT)
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/libaio-base.XXXXXX")

@@ -8,6 +8,7 @@
 #   container   what building an image needs where neither Docker nor Podman works
 #   base-image  what making a base image without a registry needs
 #   disks       what the tests on file systems of their own need, and fio, their judge
+#   kernels     what booting other kernels needs
 #
 # Go is only looked for, never installed.
 set -eu
@@ -26,6 +27,7 @@ feature_parts() {
 	container) echo "buildah" ;;
 	base-image) echo "buildah debootstrap" ;;
 	disks) echo "mkfs.ext4 mkfs.xfs mkfs.btrfs fio" ;;
+	kernels) echo "qemu-system-x86_64 busybox cpio depmod mkfs.ext4 mkfs.xfs xz" ;;
 	*) return 1 ;;
 	esac
 }
@@ -33,16 +35,21 @@ feature_parts() {
 # The packages of each part, by package manager.
 packages_table() {
 	cat <<'TABLE'
-# part      | apt-get       | dnf          | zypper       | apk                      | pacman
-cc          | gcc libc6-dev | gcc          | gcc          | gcc musl-dev             | gcc
-make        | make          | make         | make         | make                     | make
-libaio      | libaio-dev    | libaio-devel | libaio-devel | libaio-dev linux-headers | libaio
-buildah     | buildah       | buildah      | buildah      | buildah                  | buildah
-debootstrap | debootstrap   | debootstrap  | debootstrap  | debootstrap              | debootstrap
-mkfs.ext4   | e2fsprogs     | e2fsprogs    | e2fsprogs    | e2fsprogs                | e2fsprogs
-mkfs.xfs    | xfsprogs      | xfsprogs     | xfsprogs     | xfsprogs                 | xfsprogs
-mkfs.btrfs  | btrfs-progs   | btrfs-progs  | btrfsprogs   | btrfs-progs              | btrfs-progs
-fio         | fio           | fio          | fio          | fio                      | fio
+# part             | apt-get         | dnf                  | zypper       | apk                      | pacman
+cc                 | gcc libc6-dev   | gcc                  | gcc          | gcc musl-dev             | gcc
+make               | make            | make                 | make         | make                     | make
+libaio             | libaio-dev      | libaio-devel         | libaio-devel | libaio-dev linux-headers | libaio
+fio                | fio             | fio                  | fio          | fio                      | fio
+buildah            | buildah         | buildah              | buildah      | buildah                  | buildah
+debootstrap        | debootstrap     | debootstrap          | debootstrap  | debootstrap              | debootstrap
+qemu-system-x86_64 | qemu-system-x86 | qemu-system-x86-core | qemu-x86     | qemu-system-x86_64       | qemu-system-x86
+busybox            | busybox         | busybox              | busybox      | busybox                  | busybox
+cpio               | cpio            | cpio                 | cpio         | cpio                     | cpio
+depmod             | kmod            | kmod                 | kmod         | kmod                     | kmod
+mkfs.ext4          | e2fsprogs       | e2fsprogs            | e2fsprogs    | e2fsprogs                | e2fsprogs
+mkfs.xfs           | xfsprogs        | xfsprogs             | xfsprogs     | xfsprogs                 | xfsprogs
+mkfs.btrfs         | btrfs-progs     | btrfs-progs          | btrfsprogs   | btrfs-progs              | btrfs-progs
+xz                 | xz-utils        | xz                   | xz           | xz                       | xz
 TABLE
 }
 
@@ -91,7 +98,7 @@ int main(void) {
 }
 PROGRAM
 		;;
-	*) command -v "$1" >/dev/null 2>&1 ;;
+	*) (PATH=$PATH:/usr/sbin:/sbin && command -v "$1") >/dev/null 2>&1 ;;
 	esac
 }
 
@@ -152,7 +159,7 @@ install_packages() {
 [ $# -gt 0 ] || set -- build
 parts=
 for feature in "$@"; do
-	these=$(feature_parts "$feature") || die "no such feature: $feature (there are: build, compare, container, base-image, disks)"
+	these=$(feature_parts "$feature") || die "no such feature: $feature (there are: build, compare, container, base-image, disks, kernels)"
 	parts="$parts $these"
 done
 

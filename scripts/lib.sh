@@ -33,3 +33,20 @@ in_module() (
 	fi
 	run "$@"
 )
+
+# debian_mirror prints the mirror from which apt fetches this system's own
+# packages: it has those of Debian's other releases too. MIRROR overrides it,
+# on systems other than Debian for one.
+debian_mirror() {
+	if [ -n "${MIRROR:-}" ]; then
+		echo "$MIRROR"
+		return
+	fi
+	# shellcheck disable=SC1091 # not part of the project
+	suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+	# shellcheck disable=SC2016 # apt-get expands these itself
+	mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
+		awk -v suite="$suite" '$2 == suite && $3 == "main" && !found++ { print $1 }')
+	[ -n "$mirror" ] || die "apt has no source for $suite main: set MIRROR"
+	echo "$mirror"
+}
