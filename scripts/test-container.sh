@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds the image of Dockerfile.test and runs the whole suite in it, with
-# docker, podman or buildah: the first that works.
+# Builds the image of Dockerfile.test and runs the whole suite in it under the
+# engine's default seccomp profile, with docker, podman or buildah: the first that
+# works. Then runs the test of what is said where a profile denies AIO.
 #
 #   ENGINE           use this one
 #   GO_VERSION       Go in the base image (default: that of Dockerfile.test)
@@ -53,27 +54,42 @@ fi
 # shellcheck disable=SC2086 # several flags
 set -- "$@" ${CONTAINER_FLAGS:-} .
 
+# What to run under the profile that denies io_setup.
+profile=$PWD/test/seccomp-without-aio.json
+denied="env GOWORK=off LIBAIO_TEST_DENIED=1 go test -count=1 -v -run ^TestSetupDeniedByProfile$ ."
+
+# in_container FLAGS COMMAND... runs the command in a container of the image; FLAGS
+# is one word, or empty.
+in_container() {
+	flags=$1
+	shift
+	# shellcheck disable=SC2086 # empty, or one
+	run "$engine" run --rm $flags "$image" "$@"
+}
+
 case $engine in
-docker)
+docker | podman)
 	DOCKER_BUILDKIT=1
 	export DOCKER_BUILDKIT
-	run docker build "$@"
-	run docker run --rm "$image"
-	;;
-podman)
-	run podman build "$@"
-	run podman run --rm "$image"
+	run "$engine" build "$@"
 	;;
 buildah)
 	# Without a container runtime beside it, buildah can isolate in a chroot only,
 	# which shares the host's network.
 	: "${BUILDAH_ISOLATION:=chroot}"
 	export BUILDAH_ISOLATION
+	in_container() (
+		container=$(buildah from --pull-never ${1:+"$1"} "$image")
+		trap 'buildah rm "$container" >/dev/null' EXIT
+		trap 'exit 1' HUP INT TERM
+		shift
+		run buildah run --network host "$container" -- "$@"
+	)
 	run buildah bud --layers --network host "$@"
-	container=$(buildah from --pull-never "$image")
-	trap 'buildah rm "$container" >/dev/null' EXIT
-	trap 'exit 1' HUP INT TERM
-	run buildah run --network host "$container" -- scripts/test.sh
 	;;
 *) die "unknown engine: $engine" ;;
 esac
+
+in_container "" scripts/test.sh
+# shellcheck disable=SC2086 # a command line
+in_container "--security-opt=seccomp=$profile" $denied

@@ -8,9 +8,9 @@
 #                   a kernel image; its modules are looked for where they belong,
 #                   ../lib/modules/VERSION, and need not be there if all is built in
 #                   a package (.deb), or a folder into which one was extracted
-#   SHORT         not empty: the short tests, in the last kernel alone; and where
-#                 the machine lacks what it takes and cannot get it, this says so
-#                 and ends well
+#   SHORT         not empty: the short tests, through libaio alone, in the last
+#                 kernel alone; and where the machine lacks what it takes and cannot
+#                 get it, this says so and ends well
 #   TEST_TIMEOUT  bounds each run of a test binary (default 5m)
 #
 # A fetched kernel stays in bin/kernels until make clean.
@@ -188,10 +188,17 @@ test_kernel() {
 # The programs that the guest and the tests call.
 applets="sh cat insmod ip ls mkdir mount poweroff rm sleep sync true umount uname"
 
+# add_run NAME COMMAND... builds a test binary, which the guest is to run.
+add_run() {
+	name=$1
+	shift
+	run env GOWORK=off "$@" -o "$work/bin/$name.test" .
+	echo "$name /bin/$name.test $flags" >>"$work/tests"
+}
+
 mkdir "$work/bin"
-run env GOWORK=off go test -c -o "$work/bin/libaio.test" -tags netgo,osusergo \
-	-ldflags '-s -w -linkmode external -extldflags -static' .
-echo "libaio /bin/libaio.test $flags" >"$work/tests"
+add_run libaio go test -c -tags aiostatic,netgo,osusergo -ldflags '-s -w -linkmode external -extldflags -static'
+[ -n "${SHORT:-}" ] || add_run nocgo env CGO_ENABLED=0 go test -c -ldflags '-s -w'
 
 failed=
 for kernel in $kernels; do
