@@ -32,6 +32,7 @@ _Static_assert(!__builtin_types_compatible_p(__typeof__(golibaio_has_pgetevents)
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -248,11 +249,25 @@ static inline int golibaio_destroy(uintptr_t ctx)
 }
 
 // golibaio_getevents is io_getevents; a negative ns waits without limit.
+//
+// The libaio of Debian 13 and Ubuntu 24.04 makes the system call io_pgetevents
+// instead and falls back at ENOSYS alone, while seccomp profiles of podman and
+// buildah answer EPERM to it and allow io_getevents. The layout of a timespec
+// is only certain where a long has 64 bits.
 static inline int golibaio_getevents(uintptr_t ctx, long min, long n, struct io_event *events, int64_t ns)
 {
 	struct timespec ts = {ns / 1000000000, ns % 1000000000};
+	struct timespec *timeout = ns < 0 ? NULL : &ts;
+	int got = io_getevents((io_context_t)ctx, min, n, events, timeout);
 
-	return io_getevents((io_context_t)ctx, min, n, events, ns < 0 ? NULL : &ts);
+#if defined(SYS_io_getevents) && __SIZEOF_LONG__ == 8
+	if (got == -EPERM) {
+		got = (int)syscall(SYS_io_getevents, ctx, min, n, events, timeout);
+		if (got < 0)
+			got = -errno;
+	}
+#endif
+	return got;
 }
 
 // golibaio_pgetevents is io_pgetevents: the calling thread has the signals of

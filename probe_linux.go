@@ -24,7 +24,7 @@ func (c *Capabilities) probe(ctx *Context, f *File) error {
 	c.AIO = p.try(func(cb *IOCB) error { return cb.PrepPread(fd, nil, 0) })
 	c.Fsync = p.try(func(cb *IOCB) error { return cb.PrepFsync(fd) })
 	c.Poll, c.Cancel = p.poll()
-	_, c.PGetEvents = ctx.PGetEvents(0, make([]Event, 1), time.Nanosecond, 0)
+	_, c.PGetEvents = ctx.PGetEvents(0, make([]Event, 1), time.Minute, 0) // not 0, for which libaio makes no call; it does not wait
 	if f != nil && f.made && f.acquire() {
 		defer f.release()
 		p.fd = f.fd

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/assert"
@@ -61,11 +62,31 @@ func TestSetupHidden(t *testing.T) {
 func TestGetEventsDenied(t *testing.T) {
 	if inChild(t) {
 		deny(t, unix.SYS_IO_GETEVENTS, syscall.EPERM)
+		deny(t, unix.SYS_IO_PGETEVENTS, syscall.EPERM) // which some builds of libaio make instead
 		_, err := NewQueue(8, nil)
 		require.ErrorIs(t, err, syscall.EPERM)
 		require.ErrorContains(t, err, "io_getevents")
 		require.ErrorContains(t, err, "a seccomp profile must allow it beside io_setup")
 		assert.Zero(t, aioContexts())
+	}
+}
+
+// Profiles of podman and buildah deny io_pgetevents, which some builds of libaio
+// make for io_getevents.
+func TestPGetEventsDenied(t *testing.T) {
+	if inChild(t) {
+		deny(t, unix.SYS_IO_PGETEVENTS, syscall.EPERM)
+		q, f, b := newQueue(t, 1), newFile(t, block), newBuffer(t, block)
+		n, err := q.Do(ctxOf(t), Pread(f, b, 0))
+		require.NoError(t, err)
+		require.Equal(t, block, n)
+		events := make([]Event, 1)
+		n, err = newContext(t, 1).GetEvents(1, events, time.Millisecond)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		_, err = newContext(t, 1).PGetEvents(1, events, time.Millisecond, 0)
+		require.ErrorIs(t, err, syscall.EPERM)
+		require.ErrorIs(t, Probe(nil).PGetEvents, syscall.EPERM)
 	}
 }
 
