@@ -2,7 +2,13 @@
 # Variables given to make reach the scripts in the environment.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo compare test test-deep lint test-container base-image test-kernels clean
+
+# One check of test-deep each, and one engine of test-engines.
+DEEP := test-asan test-cgocheck2 test-checkptr test-oneproc test-repeat test-race
+ENGINES := test-nocgo test-nolibaio test-static
+
+.PHONY: help deps build demo compare test test-deep test-engines $(DEEP) $(ENGINES) test-other test-library \
+	test-kernels test-container test-long bench lint apidiff vulncheck base-image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +32,35 @@ test-deep: deps ## the tests under sanitizers and checks, on one processor, repe
 	@scripts/deps.sh disks
 	@scripts/test-deep.sh
 
+$(DEEP): deps
+	@scripts/test-deep.sh $(@:test-%=%)
+
+test-engines: deps ## the tests without the shared library: nocgo, nolibaio, static
+	@scripts/test-engines.sh
+
+$(ENGINES): deps
+	@scripts/test-engines.sh $(@:test-%=%)
+
+test-other: ## check that the package compiles on other systems
+	@scripts/test-other.sh
+
+test-library: deps ## prove which libaio the tests load (LIBAIO_VERSION=)
+	@scripts/test-library.sh
+
+test-long: deps ## the tests again and again, and fuzzing: hours (COUNT= FUZZTIME=)
+	@scripts/test-long.sh
+
+bench: deps ## run every benchmark (BENCHTIME=, once each by default)
+	@scripts/bench.sh
+
 lint: deps ## check format, modules, code, shell scripts and workflows
 	@scripts/lint.sh
+
+apidiff: deps ## compare the exported API with an earlier commit (BASE=)
+	@scripts/apidiff.sh
+
+vulncheck: deps ## look for known vulnerabilities in what is used
+	@scripts/vulncheck.sh
 
 test-container: ## run the whole suite in a container (ENGINE= BASE_IMAGE= GO_VERSION=)
 	@scripts/test-container.sh

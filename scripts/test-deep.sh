@@ -4,6 +4,15 @@
 # and pointer checks, a single processor, and repetition. These are the short
 # tests; make test runs them in full length.
 #
+#   scripts/test-deep.sh [CHECK...]      (default: all of them)
+#
+#   asan       the address sanitizer with leak detection, and that it sees anything
+#   cgocheck2  the strict checks of pointers that go to C
+#   checkptr   the checks of unsafe pointers
+#   oneproc    GOMAXPROCS=1, also with the race detector
+#   repeat     ten times
+#   race       the race detector: the package three times, and every nested module
+#
 # TEST_TIMEOUT bounds each run of go test (default 10m).
 set -eu
 cd "$(dirname -- "$0")/.."
@@ -39,25 +48,49 @@ must_fail() {
 	fi
 }
 
+go_test() {
+	name=$1
+	shift
+	deep "$name" "$@" -short -timeout "$timeout"
+}
+
+check() {
+	case $1 in
+	asan)
+		go_test "address sanitizer, leak detection" go test -asan -count=1 .
+		must_fail "a leak" LeakSanitizer \
+			env LIBAIO_TEST_LEAK=1 go test -asan -count=1 -run '^TestLeakOnPurpose$' .
+		must_fail "a use after free" heap-use-after-free \
+			env LIBAIO_TEST_USE_AFTER_FREE=1 go test -asan -count=1 -run '^TestUseAfterFreeOnPurpose$' .
+		;;
+	cgocheck2) go_test "cgocheck2" env GOEXPERIMENT=cgocheck2 go test -p 1 -count=1 ./... ;;
+	checkptr) go_test "checkptr" go test -p 1 -gcflags=all=-d=checkptr -count=1 ./... ;;
+	oneproc)
+		go_test "one processor" env GOMAXPROCS=1 go test -p 1 -count=1 ./...
+		go_test "one processor, race detector" env GOMAXPROCS=1 go test -p 1 -race -count=1 ./...
+		;;
+	repeat) go_test "ten times" go test -p 1 -count=10 ./... ;;
+	race)
+		go_test "race detector, three times" go test -p 1 -race -count=3 ./...
+		for module in $(nested_modules); do
+			echo "== race detector in $module"
+			in_module "$module" go test -p 1 -race -short -count=1 -timeout "$timeout" ./... || failed="$failed [race in $module]"
+		done
+		;;
+	growth)
+		deep "no growth of memory, in full length" env LIBAIO_TEST_DEEP=1 \
+			go test -count=1 -timeout "$timeout" -v -run 'Growth|TrimGivesBack' .
+		;;
+	debug)
+		go_test "debug mode of memory" go test -tags aiodebug -count=1 .
+		go_test "debug mode of memory without cgo" env CGO_ENABLED=0 go test -tags aiodebug -count=1 .
+		;;
+	*) die "no such check: $1" ;;
+	esac
+}
+
+[ $# -gt 0 ] || set -- asan cgocheck2 checkptr oneproc repeat race growth debug
 use_direct_tmpdir
-deep "address sanitizer, leak detection" go test -asan -short -count=1 -timeout "$timeout" .
-must_fail "a leak" LeakSanitizer \
-	env LIBAIO_TEST_LEAK=1 go test -asan -count=1 -run '^TestLeakOnPurpose$' .
-must_fail "a use after free" heap-use-after-free \
-	env LIBAIO_TEST_USE_AFTER_FREE=1 go test -asan -count=1 -run '^TestUseAfterFreeOnPurpose$' .
-deep "cgocheck2" env GOEXPERIMENT=cgocheck2 go test -p 1 -short -count=1 -timeout "$timeout" ./...
-deep "checkptr" go test -p 1 -gcflags=all=-d=checkptr -short -count=1 -timeout "$timeout" ./...
-deep "one processor" env GOMAXPROCS=1 go test -p 1 -short -count=1 -timeout "$timeout" ./...
-deep "one processor, race detector" env GOMAXPROCS=1 go test -p 1 -race -short -count=1 -timeout "$timeout" ./...
-deep "ten times" go test -p 1 -short -count=10 -timeout "$timeout" ./...
-deep "three times, race detector" go test -p 1 -race -short -count=3 -timeout "$timeout" ./...
-deep "no growth of memory, in full length" env LIBAIO_TEST_DEEP=1 \
-	go test -count=1 -timeout "$timeout" -v -run 'Growth|TrimGivesBack' .
-deep "debug mode of memory" go test -tags aiodebug -short -count=1 -timeout "$timeout" .
-deep "debug mode of memory without cgo" env CGO_ENABLED=0 go test -tags aiodebug -short -count=1 -timeout "$timeout" .
-for module in $(nested_modules); do
-	echo "== race detector in $module"
-	in_module "$module" go test -p 1 -race -short -count=1 -timeout "$timeout" ./... || failed="$failed [race in $module]"
-done
+for name in "$@"; do check "$name"; done
 [ -z "$failed" ] || die "failed:$failed"
 echo "test-deep: all is well"

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Compares the exported API with that of an earlier commit. What is incompatible
+# must be told of in CHANGELOG.md, as changed or removed since the last version.
+#
+#   BASE  the commit to compare with (default: the last version's tag, or
+#         origin/main where there is none)
+set -eu
+cd "$(dirname -- "$0")/.."
+. scripts/lib.sh
+
+base=${BASE:-$(git describe --tags --abbrev=0 2>/dev/null || echo origin/main)}
+git rev-parse --verify --quiet "$base^{commit}" >/dev/null || die "no such commit: $base (fetch it, or set BASE)"
+
+work=$(mktemp -d)
+trap 'git worktree remove --force "$work/base" 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+apidiff=$(GOWORK=off go tool -modfile=tools/go.mod -n apidiff)
+GOWORK=off
+export GOWORK
+run git worktree add --quiet --detach "$work/base" "$base"
+(cd "$work/base" && "$apidiff" -m -w "$work/before" github.com/golibaio/libaio)
+"$apidiff" -m -w "$work/now" github.com/golibaio/libaio
+run "$apidiff" -m "$work/before" "$work/now"
+incompatible=$("$apidiff" -m -incompatible "$work/before" "$work/now" | grep -v '^Ignoring internal package')
+if [ -n "$incompatible" ] && ! awk '/^## /{ n++ } n == 1' CHANGELOG.md | grep -qE '^### (Changed|Removed)'; then
+	die "incompatible with $base, and CHANGELOG.md tells of nothing changed or removed"
+fi
+echo "apidiff: all is well"
