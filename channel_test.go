@@ -284,11 +284,11 @@ func TestReadersAndWriters(t *testing.T) {
 		})
 	}
 	time.Sleep(runFor)
+	both := func() bool { return reads.Load() > 0 && writes.Load() > 0 }
+	assert.Eventually(t, both, time.Minute, time.Millisecond) // a slow machine takes longer
 	stop.Store(true)
 	wg.Wait()
 	t.Logf("%d reads, %d writes, %+v", reads.Load(), writes.Load(), q.Stats())
-	require.Positive(t, reads.Load())
-	require.Positive(t, writes.Load())
 }
 
 // Nobody reads the channel: Do works, TrySubmit and Submit say that there is no
