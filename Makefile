@@ -8,7 +8,7 @@ DEEP := test-asan test-cgocheck2 test-checkptr test-oneproc test-repeat test-rac
 ENGINES := test-nocgo test-nolibaio test-static
 
 .PHONY: help deps build demo compare test test-deep test-engines $(DEEP) $(ENGINES) test-other test-library \
-	test-kernels test-container test-long bench lint apidiff vulncheck base-image clean
+	test-kernels test-container test-long bench lint actionlint apidiff vulncheck base-image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench: deps ## run every benchmark (BENCHTIME=, once each by default)
 
 lint: deps ## check format, modules, code, shell scripts and workflows
 	@scripts/lint.sh
+
+actionlint: deps ## check the workflows alone
+	@scripts/lint.sh actionlint
 
 apidiff: deps ## compare the exported API with an earlier commit (BASE=)
 	@scripts/apidiff.sh

@@ -22,8 +22,8 @@ PATH=$PATH:/usr/sbin:/sbin
 # feature_parts FEATURE prints the parts that the feature is made of.
 feature_parts() {
 	case $1 in
-	build) echo "go cc make libaio" ;;
-	compare) echo "go cc make libaio fio" ;;
+	build) echo "go cc make find libaio" ;;
+	compare) echo "go cc make find libaio fio" ;;
 	container) echo "buildah" ;;
 	base-image) echo "buildah debootstrap" ;;
 	disks) echo "mkfs.ext4 mkfs.xfs mkfs.btrfs fio" ;;
@@ -38,6 +38,7 @@ packages_table() {
 # part             | apt-get         | dnf                  | zypper       | apk                      | pacman
 cc                 | gcc libc6-dev   | gcc                  | gcc          | gcc musl-dev             | gcc
 make               | make            | make                 | make         | make                     | make
+find               | findutils       | findutils            | findutils    | findutils                | findutils
 libaio             | libaio-dev      | libaio-devel         | libaio-devel | libaio-dev linux-headers | libaio
 fio                | fio             | fio                  | fio          | fio                      | fio
 buildah            | buildah         | buildah              | buildah      | buildah                  | buildah

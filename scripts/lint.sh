@@ -1,10 +1,14 @@
 #!/bin/sh
 # Checks format, modules, code, shell scripts and workflows. The checkers are pinned in
 # tools/go.mod; shellcheck comes from the system, and must be there under CI.
+#
+#   scripts/lint.sh [CHECK]      (default: all of them; for one: actionlint)
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
 
+only=${1:-}
+ran=
 failed=
 
 # checker NAME prints the path of a checker that tools/go.mod pins. The path
@@ -18,6 +22,8 @@ checker() {
 check() {
 	name=$1
 	shift
+	[ "$name" = "${only:-$name}" ] || return 0
+	ran=$name
 	echo "+ $name"
 	"$@" || failed="$failed $name"
 }
@@ -64,6 +70,7 @@ else
 fi
 check actionlint "$actionlint" .github/workflows/*.yml
 
+[ -n "$ran" ] || die "no such check: $only"
 if [ -n "$failed" ]; then
 	die "failed:$failed"
 fi

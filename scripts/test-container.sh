@@ -4,9 +4,12 @@
 # works. Then runs the test of what is said where a profile denies AIO.
 #
 #   ENGINE           use this one
-#   GO_VERSION       Go in the base image (default: that of Dockerfile.test)
-#   BASE             the base image's distribution (default: likewise)
-#   BASE_IMAGE       another base image altogether; it must hold Go
+#   GO_VERSION       which image of golang (default: that of Dockerfile.test);
+#                    "installed" is the version of the go on the PATH
+#   BASE             its distribution (default: likewise)
+#   BASE_IMAGE       another base image altogether; it must hold Go, unless
+#                    GO_VERSION is given: then Go is copied from that image
+#   GO_IMAGE         another image to copy it from
 #   IMAGE            name of the image that is made (default: libaio-test)
 #   CONTAINER_FLAGS  more flags for the engine's build command
 #
@@ -42,7 +45,13 @@ if ! engine=$(find_engine); then
 fi
 
 set -- --file Dockerfile.test --tag "$image"
-for name in GO_VERSION BASE BASE_IMAGE \
+if [ "${GO_VERSION:-}" = installed ]; then
+	GO_VERSION=$(go env GOVERSION | sed 's/^go//')
+fi
+if [ -n "${GO_VERSION:-}" ] && [ -n "${BASE_IMAGE:-}" ]; then
+	set -- "$@" --build-arg GO=copied
+fi
+for name in GO_VERSION GO_IMAGE BASE BASE_IMAGE \
 	GOPROXY GOSUMDB GOPRIVATE GOFLAGS \
 	http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
 	eval "value=\${$name:-}"
@@ -90,6 +99,7 @@ buildah)
 *) die "unknown engine: $engine" ;;
 esac
 
+in_container "" scripts/test-library.sh
 in_container "" scripts/test.sh
 # shellcheck disable=SC2086 # a command line
 in_container "--security-opt=seccomp=$profile" $denied
