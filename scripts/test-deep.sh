@@ -12,6 +12,8 @@
 #   oneproc    GOMAXPROCS=1, also with the race detector
 #   repeat     ten times
 #   race       the race detector: the package three times, and every nested module
+#   growth     that memory does not grow over millions of uses
+#   debug      the debug mode of memory, with and without cgo
 #
 # TEST_TIMEOUT bounds each run of go test (default 10m).
 set -eu
