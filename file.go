@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // File is what operations work on. OpenFile, Open and Create make one that
@@ -86,10 +84,13 @@ func OpenFileOptions(name string, flag int, perm os.FileMode, opts *FileOptions)
 	if opts != nil {
 		o = *opts
 	}
+	if err := supported("open"); err != nil {
+		return nil, err
+	}
 	if o.Buffered {
 		return openEither(name, flag, perm, o)
 	}
-	of, err := os.OpenFile(name, flag|unix.O_DIRECT, perm)
+	of, err := os.OpenFile(name, flag|oDirect, perm)
 	if err != nil {
 		return nil, openError(name, flag, err)
 	}
@@ -107,7 +108,7 @@ func OpenFileOptions(name string, flag int, perm os.FileMode, opts *FileOptions)
 // openEither asks for direct I/O when the file is open, so that where there is
 // none the file has been opened, and made, once and not twice.
 func openEither(name string, flag int, perm os.FileMode, o FileOptions) (*File, error) {
-	of, err := os.OpenFile(name, flag&^unix.O_DIRECT, perm)
+	of, err := os.OpenFile(name, flag&^oDirect, perm)
 	if err != nil {
 		return nil, openError(name, flag, err)
 	}
@@ -159,6 +160,9 @@ func NewFile(f *os.File) (*File, error) { return NewFileOptions(f, nil) }
 
 // NewFileOptions is NewFile with options, of which Buffered has no meaning.
 func NewFileOptions(f *os.File, opts *FileOptions) (*File, error) {
+	if err := supported("dup"); err != nil {
+		return nil, err
+	}
 	if f == nil {
 		return nil, invalidf("dup", "the os.File is nil")
 	}
@@ -167,7 +171,7 @@ func NewFileOptions(f *os.File, opts *FileOptions) (*File, error) {
 		return nil, &Error{Op: "dup", File: f.Name(), Err: err}
 	}
 	fd := -1
-	if e := conn.Control(func(p uintptr) { fd, err = unix.FcntlInt(p, unix.F_DUPFD_CLOEXEC, 0) }); e != nil {
+	if e := conn.Control(func(p uintptr) { fd, err = duplicate(p) }); e != nil {
 		err = ErrClosed // the only error of Control
 	}
 	if err != nil {
@@ -192,8 +196,8 @@ func BorrowFD(fd int, name string) *File {
 		name = fmt.Sprintf("fd %d", fd)
 	}
 	f := &File{made: true, name: name, fd: fd}
-	f.flags, _ = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0) // 0 for what is not open
-	if f.flags&unix.O_DIRECT != 0 {
+	f.flags, _ = statusFlags(fd) // 0 for what is not open
+	if f.flags&oDirect != 0 {
 		f.align, f.direct = alignmentOf(fd)
 	}
 	return f

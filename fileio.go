@@ -6,8 +6,6 @@ import (
 	"io"
 	"math"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // This file is the methods of File that read and write.
@@ -335,7 +333,7 @@ func (f *File) Stat() (os.FileInfo, error) {
 }
 
 // appends says whether writes go to the end of the file, whatever the offset.
-func (f *File) appends() bool { return f.flags&unix.O_APPEND != 0 }
+func (f *File) appends() bool { return f.flags&os.O_APPEND != 0 }
 
 // readable says whether the descriptor is open for reading.
-func (f *File) readable() bool { return f.flags&unix.O_ACCMODE != unix.O_WRONLY }
+func (f *File) readable() bool { return f.flags&(os.O_WRONLY|os.O_RDWR) != os.O_WRONLY }

@@ -10,6 +10,14 @@ import (
 // This file is what the methods of File ask of the kernel beside AIO. None of it
 // returns EINTR.
 
+const oDirect = unix.O_DIRECT
+
+// duplicate is dup(2), for a descriptor that is closed on exec.
+func duplicate(fd uintptr) (int, error) { return unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }
+
+// statusFlags are the flags of open(2) that a descriptor has.
+func statusFlags(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0) }
+
 // uninterrupted makes a call again that a signal has interrupted.
 func uninterrupted(call func() error) error {
 	for {
@@ -81,7 +89,7 @@ func preallocateFD(fd int, off, n int64) error {
 
 // setDirect turns O_DIRECT on or off. Whether that went well is seen by looking.
 func setDirect(fd int, on bool) {
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	flags, err := statusFlags(fd)
 	if err != nil {
 		return
 	}
