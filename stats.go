@@ -41,6 +41,27 @@ func (q *Queue) Stats() Stats {
 	return s
 }
 
+// add adds the counters of another Queue.
+func (s *Stats) add(o Stats) {
+	s.Submitted += o.Submitted
+	s.Completed += o.Completed
+	s.Failed += o.Failed
+	s.Cancelled += o.Cancelled
+	s.Batches += o.Batches
+	s.SubmitCalls += o.SubmitCalls
+	s.PartialSubmits += o.PartialSubmits
+	s.Retries += o.Retries
+	s.SubmitTime += o.SubmitTime
+	s.Resumed += o.Resumed
+	s.Interrupted += o.Interrupted
+	s.Wakeups += o.Wakeups
+	s.Reaps += o.Reaps
+	s.Waits += o.Waits
+	s.Looks += o.Looks
+	s.InFlight += o.InFlight
+	s.Unread += o.Unread
+}
+
 // completed counts a completion with this result.
 func (s *Stats) completed(res int64) {
 	s.Completed++
