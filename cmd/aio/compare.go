@@ -20,6 +20,7 @@ type comparison struct {
 	self     string // this program
 	progress progress
 
+	load    float64 // of the machine, before the run
 	rivals  []rival
 	skipped []string // what was left out, and why
 	results []*result
@@ -53,6 +54,7 @@ func (r *comparison) skip(what string, why error) {
 
 // run fills the results, target by target.
 func (r *comparison) run(ctx context.Context, s streams) error {
+	r.load = loadAverage()
 	r.findRivals()
 	fmt.Fprintf(s.err, "%d measurements: about %v\n", r.measurements(), r.estimate().Round(time.Second))
 	for _, t := range targets {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"runtime"
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
@@ -14,6 +15,10 @@ func (r *comparison) report(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "O_DIRECT; size: %s; rounds: %d of %v each; kernel: %s\n",
 		humanize.IBytes(uint64(r.bench.Size)), r.bench.Rounds, r.duration(), kernelRelease())
+	if processors := runtime.NumCPU(); r.load > float64(processors)/4 {
+		fmt.Fprintf(&b, "This machine was busy before the run (load average %.1f, %d processors): contenders with many threads get more of it\n"+
+			"than those with one. Believe the CPU time per operation more than the rest.\n", r.load, processors)
+	}
 	if len(r.results) > 0 {
 		if err := r.tables(&b); err != nil {
 			return err

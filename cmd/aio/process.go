@@ -75,6 +75,14 @@ func parentOf(stat string) string {
 	return fields[1]
 }
 
+// loadAverage is that of the last minute; 0 where the kernel does not tell.
+func loadAverage() float64 {
+	content, _ := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(content), " ")
+	load, _ := strconv.ParseFloat(first, 64)
+	return load
+}
+
 // startProfile writes a CPU profile until stop is called; to "" nothing.
 func startProfile(path string) (stop func() error, err error) {
 	if path == "" {
