@@ -62,7 +62,7 @@ func TestAimsNeedBothContenders(t *testing.T) {
 func TestAimsNameWhatThereIs(t *testing.T) {
 	for _, a := range aims {
 		for _, name := range append([]string{a.a, a.b}, a.targets...) {
-			assert.Contains(t, append(append(targetNames(), workloadNames()...), append(rivalNames(), "reap")...), name)
+			assert.Contains(t, append(append(targetNames(), workloadNames()...), rivalNames()...), name)
 		}
 		for _, name := range a.workloads {
 			assert.Contains(t, workloadNames(), name)

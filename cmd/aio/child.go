@@ -29,6 +29,7 @@ type rival struct {
 var rivals = []rival{
 	goRival("channel"),
 	goRival("do"),
+	goRival("reap"),
 	{name: "c", missing: missingPlain, command: plainCommand, parse: parseTrial},
 	fioRival("libaio"),
 	fioRival("io_uring"),

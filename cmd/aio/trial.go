@@ -77,6 +77,7 @@ type trialist interface {
 var trialists = map[string]func(*trial) (trialist, error){
 	"channel": startChannelTrial,
 	"do":      startDoTrial,
+	"reap":    startReapTrial,
 	"readat":  startReadAtTrial,
 }
 

@@ -7,23 +7,44 @@ import (
 	"github.com/golibaio/libaio"
 )
 
-// channelTrial sends in one call what the channel gave: one goroutine waits for
-// a completion, takes the others that are there, and submits as many again.
-type channelTrial struct {
+// loopTrial is one goroutine that waits for a completion, takes the others that
+// are there, and submits as many again in one call.
+type loopTrial struct {
 	*lane
-	file  *libaio.File
-	queue *libaio.Queue
-	sent  []time.Time // by slot
-	batch []libaio.Op
-	ended []libaio.Completion
+	file    *libaio.File
+	queue   *libaio.Queue
+	collect func(context.Context) error // fills ended
+	sent    []time.Time                 // by slot
+	batch   []libaio.Op
+	ended   []libaio.Completion
 }
 
+// startChannelTrial takes completions from the channel.
 func startChannelTrial(t *trial) (trialist, error) {
-	file, queue, err := openTrial(t)
+	r, err := newLoopTrial(t, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &channelTrial{
+	r.collect = r.receive
+	return r, nil
+}
+
+// startReapTrial takes completions with Reap.
+func startReapTrial(t *trial) (trialist, error) {
+	r, err := newLoopTrial(t, &libaio.Options{Polled: true})
+	if err != nil {
+		return nil, err
+	}
+	r.collect = r.reap
+	return r, nil
+}
+
+func newLoopTrial(t *trial, o *libaio.Options) (*loopTrial, error) {
+	file, queue, err := openTrial(t, o)
+	if err != nil {
+		return nil, err
+	}
+	return &loopTrial{
 		lane: newLanes(t, 1)[0], file: file, queue: queue,
 		sent:  make([]time.Time, t.depth),
 		batch: make([]libaio.Op, 0, t.depth),
@@ -32,12 +53,12 @@ func startChannelTrial(t *trial) (trialist, error) {
 }
 
 // openTrial opens the file, and a queue of the trial's depth.
-func openTrial(t *trial) (*libaio.File, *libaio.Queue, error) {
+func openTrial(t *trial, o *libaio.Options) (*libaio.File, *libaio.Queue, error) {
 	file, err := libaio.OpenFile(t.path, t.openFlag(), 0)
 	if err != nil {
 		return nil, nil, err
 	}
-	queue, err := libaio.NewQueue(t.depth, nil)
+	queue, err := libaio.NewQueue(t.depth, o)
 	if err != nil {
 		file.Close()
 		return nil, nil, err
@@ -45,7 +66,7 @@ func openTrial(t *trial) (*libaio.File, *libaio.Queue, error) {
 	return file, queue, nil
 }
 
-func (r *channelTrial) run(ctx context.Context) error {
+func (r *loopTrial) run(ctx context.Context) error {
 	now := time.Now()
 	for slot := range r.sent {
 		r.prepare(slot, now)
@@ -63,7 +84,9 @@ func (r *channelTrial) run(ctx context.Context) error {
 		if flying == 0 {
 			return nil
 		}
-		r.collect()
+		if err := r.collect(ctx); err != nil {
+			return err
+		}
 		flying -= len(r.ended)
 		now := time.Now()
 		again := !r.trial.over()
@@ -83,8 +106,8 @@ func (r *channelTrial) run(ctx context.Context) error {
 	}
 }
 
-// collect waits for a completion and takes all others that are there.
-func (r *channelTrial) collect() {
+// receive waits for a completion and takes all others that are there.
+func (r *loopTrial) receive(context.Context) error {
 	completions := r.queue.Completions()
 	r.ended = append(r.ended[:0], <-completions)
 	for {
@@ -92,13 +115,19 @@ func (r *channelTrial) collect() {
 		case c := <-completions:
 			r.ended = append(r.ended, c)
 		default:
-			return
+			return nil
 		}
 	}
 }
 
+func (r *loopTrial) reap(ctx context.Context) error {
+	n, err := r.queue.Reap(ctx, r.ended[:cap(r.ended)], 1)
+	r.ended = r.ended[:n]
+	return err
+}
+
 // prepare puts the next request of a slot into the batch.
-func (r *channelTrial) prepare(slot int, now time.Time) {
+func (r *loopTrial) prepare(slot int, now time.Time) {
 	r.sent[slot] = now
 	r.batch = append(r.batch, r.trial.op(r.file, slot, r.next(slot)).WithTag(uint64(slot)))
 }
@@ -111,9 +140,9 @@ func (t *trial) op(f *libaio.File, slot int, offset int64) libaio.Op {
 	return libaio.Pread(f, t.memory[slot], offset)
 }
 
-func (r *channelTrial) lanes() []*lane { return []*lane{r.lane} }
+func (r *loopTrial) lanes() []*lane { return []*lane{r.lane} }
 
-func (r *channelTrial) close() error { return closeTrial(r.file, r.queue) }
+func (r *loopTrial) close() error { return closeTrial(r.file, r.queue) }
 
 func closeTrial(f *libaio.File, q *libaio.Queue) error {
 	return alongside(q.Close(), f.Close())

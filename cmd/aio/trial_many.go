@@ -23,7 +23,7 @@ func newManyTrial(t *trial) *manyTrial {
 }
 
 func startDoTrial(t *trial) (trialist, error) {
-	file, queue, err := openTrial(t)
+	file, queue, err := openTrial(t, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +104,6 @@ func (r *manyTrial) lanes() []*lane { return r.workers }
 func (r *manyTrial) close() error { return r.end() }
 
 var (
-	_ trialist = (*channelTrial)(nil)
+	_ trialist = (*loopTrial)(nil)
 	_ trialist = (*manyTrial)(nil)
 )
