@@ -52,6 +52,10 @@ var aims = []aim{
 		targets: []string{"zram"}, want: 1,
 	},
 	{
+		what: "IOPS", a: "reap-2", b: "reap", figure: (*trialOutcome).iops,
+		targets: []string{"zram"}, want: 1.7,
+	},
+	{
 		what: "CPU per operation", a: "channel", b: "fio-libaio", figure: (*trialOutcome).cpuNsPerOp,
 		targets: []string{"disk"}, depths: []int{32}, want: 1.25, most: true,
 	},

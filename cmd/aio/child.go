@@ -21,6 +21,9 @@ type rival struct {
 	missing func(self string) string // why it cannot run here; "" when it can
 	command func(self string, t *trialCommand, w workload, userReap bool) []string
 	parse   func(out []byte, w workload, usage *syscall.Rusage) (*trialOutcome, error)
+	// only is the one target that it is for; "" for all. Its figures are in the
+	// tables and the ratios, and not in the files.
+	only string
 	// outside: the threads must be counted from outside.
 	outside bool
 }
@@ -34,6 +37,7 @@ var rivals = []rival{
 	fioRival("libaio"),
 	fioRival("io_uring"),
 	goRival("readat"),
+	twoRival(),
 }
 
 func rivalNames() []string {
@@ -63,6 +67,14 @@ func goRival(name string) rival {
 		},
 		parse: parseTrial,
 	}
+}
+
+// twoRival is for what its two contexts gain over one, where the processor is all
+// that counts.
+func twoRival() rival {
+	r := goRival("reap-2")
+	r.only = "zram"
+	return r
 }
 
 func fioRival(engine string) rival {

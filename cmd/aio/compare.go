@@ -42,10 +42,11 @@ func (c *benchCommand) compare(ctx context.Context, s streams) error {
 	if len(r.results) == 0 {
 		return errors.New("nothing could be measured: see what was skipped")
 	}
-	if err := writeRecords(r.JSON, r.results); err != nil {
+	files := published(r.results)
+	if err := writeRecords(r.JSON, files); err != nil || len(files) == 0 {
 		return err
 	}
-	return writePlot(r.SVG, r.results)
+	return writePlot(r.SVG, files)
 }
 
 func (r *comparison) skip(what string, why error) {
@@ -150,34 +151,34 @@ func (r *comparison) layOut(ctx context.Context, name string, p *place, seed uin
 // its turn at each depth, one right behind the other; who is first changes with
 // the round.
 func (r *comparison) rounds(ctx context.Context, name string, p *place, w workload, seed uint64) error {
-	cells := r.cells(name, w)
-	steps := len(cells) * len(r.rivals) * r.bench.Rounds
+	cells, rivals := r.cells(name, w), r.rivalsFor(name)
+	steps := len(cells) * len(rivals) * r.bench.Rounds
 	if steps == 0 {
 		return nil
 	}
 	r.progress.begin(name+" "+w.name, int64(steps), false)
 	defer r.progress.end()
-	results := make([]*result, 0, len(cells)*len(r.rivals))
+	results := make([]*result, 0, len(cells)*len(rivals))
 	for _, c := range cells {
-		for _, v := range r.rivals {
+		for _, v := range rivals {
 			results = append(results, &result{cell: c, contender: v.name})
 		}
 	}
 	for round := range r.bench.Rounds {
 		for i, c := range cells {
-			for n := range r.rivals {
-				n = (n + round) % len(r.rivals)
-				what := fmt.Sprintf("%s %s, round %d/%d, depth %d, %s", name, w.name, round+1, r.bench.Rounds, c.depth, r.rivals[n].name)
+			for n := range rivals {
+				n = (n + round) % len(rivals)
+				what := fmt.Sprintf("%s %s, round %d/%d, depth %d, %s", name, w.name, round+1, r.bench.Rounds, c.depth, rivals[n].name)
 				r.progress.now(what)
 				t := r.trial(p, c, seed)
 				if r.Profile != "" {
-					t.Profile = filepath.Join(r.Profile, fmt.Sprintf("%s-%s-%d-%s-%d.prof", name, w.name, c.depth, r.rivals[n].name, round+1))
+					t.Profile = filepath.Join(r.Profile, fmt.Sprintf("%s-%s-%d-%s-%d.prof", name, w.name, c.depth, rivals[n].name, round+1))
 				}
-				o, err := r.rivals[n].measure(ctx, r.self, t, w, slices.Contains(r.UserReap, name))
+				o, err := rivals[n].measure(ctx, r.self, t, w, slices.Contains(r.UserReap, name))
 				if err != nil {
 					return fmt.Errorf("%s: %w", what, err)
 				}
-				result := results[i*len(r.rivals)+n]
+				result := results[i*len(rivals)+n]
 				result.rounds = append(result.rounds, o)
 				r.progress.advance(1, fmt.Sprintf("%s: %s IOPS", what, whole(o.iops())))
 			}
@@ -185,6 +186,16 @@ func (r *comparison) rounds(ctx context.Context, name string, p *place, w worklo
 	}
 	r.results = append(r.results, results...)
 	return nil
+}
+
+// rivalsFor are those who take part on a target.
+func (r *comparison) rivalsFor(target string) (all []rival) {
+	for _, v := range r.rivals {
+		if v.only == "" || v.only == target {
+			all = append(all, v)
+		}
+	}
+	return all
 }
 
 // cells are the depths for which there is memory.

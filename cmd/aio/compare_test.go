@@ -37,6 +37,9 @@ func TestCompareOnTheDisk(t *testing.T) {
 
 	var here []string
 	for _, v := range rivals {
+		if v.only != "" {
+			continue // not for the disk
+		}
 		if why := v.missing(program(t)); why != "" {
 			assert.Contains(t, o.out, fmt.Sprintf("skipped: %s: %s", v.name, why))
 			continue
@@ -86,7 +89,7 @@ func TestCompareOnDevicesInMemory(t *testing.T) {
 	for _, target := range []string{"loop", "zram"} {
 		t.Run(target, func(t *testing.T) {
 			dir, before := t.TempDir(), blockDevices(t)
-			o := runProgram(t, dir, nil, "--target", target, "--workload", "randread-4k,randwrite-4k", "--contenders", "channel,c", "--depths", "4", "--rounds", "1")
+			o := runProgram(t, dir, nil, "--target", target, "--workload", "randread-4k,randwrite-4k", "--contenders", "channel,c,reap-2", "--depths", "4", "--rounds", "1")
 			if reason := "skipped: " + target + ": "; strings.Contains(o.out, reason) {
 				t.Skip(o.out[strings.Index(o.out, reason):])
 			}
@@ -95,7 +98,9 @@ func TestCompareOnDevicesInMemory(t *testing.T) {
 			require.Len(t, records, 4)
 			for _, r := range records {
 				assert.Equal(t, target, r.Target)
+				assert.NotEqual(t, "reap-2", r.Contender, "it is in the table only")
 			}
+			assert.Equal(t, target == "zram", strings.Contains(o.out, " reap-2 "))
 			assert.Equal(t, before, blockDevices(t), "the device is gone")
 		})
 	}

@@ -45,6 +45,12 @@ func TestRecordsAreMediansOfRounds(t *testing.T) {
 	}}, readRecords(t, path))
 }
 
+func TestPublishedAreThoseForAllTargets(t *testing.T) {
+	c := cell{"zram", workloads[0], 1}
+	results := []*result{{cell: c, contender: "reap"}, {cell: c, contender: "reap-2"}}
+	assert.Equal(t, results[:1], published(results))
+}
+
 func TestMedian(t *testing.T) {
 	assert.Equal(t, 3.0, median([]float64{9, 1, 3}))
 	assert.Equal(t, 2.0, median([]float64{9, 1, 3, 0}))

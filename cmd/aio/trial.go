@@ -78,6 +78,7 @@ var trialists = map[string]func(*trial) (trialist, error){
 	"channel": startChannelTrial,
 	"do":      startDoTrial,
 	"reap":    startReapTrial,
+	"reap-2":  startTwoTrial,
 	"readat":  startReadAtTrial,
 }
 
@@ -151,13 +152,13 @@ func (c *trialCommand) newTrial() (*trial, error) {
 	}
 	t := &trial{
 		path: c.Path, workload: w, depth: c.Depth, blocks: c.Size / w.block,
-		pattern: pattern{seed: c.Seed}, last: make([]int64, c.Depth),
+		pattern: pattern{seed: c.Seed}, last: make([]int64, c.slots()),
 	}
 	for i := range t.last {
 		t.last[i] = -1
 	}
 	var err error
-	if t.memory, err = allocate(c.Depth, int(w.block), blockSize); err != nil {
+	if t.memory, err = allocate(c.slots(), int(w.block), blockSize); err != nil {
 		releaseAll(t.memory)
 		return nil, err
 	}
@@ -167,6 +168,14 @@ func (c *trialCommand) newTrial() (*trial, error) {
 		}
 	}
 	return t, nil
+}
+
+// slots is how many requests are in flight in all.
+func (c trialCommand) slots() int {
+	if c.Contender == "reap-2" {
+		return 2 * c.Depth
+	}
+	return c.Depth
 }
 
 // patternBlocks is how many blocks of the pattern one request moves.

@@ -11,6 +11,7 @@ import (
 // are there, and submits as many again in one call.
 type loopTrial struct {
 	*lane
+	first   int // of its slots
 	file    *libaio.File
 	queue   *libaio.Queue
 	collect func(context.Context) error // fills ended
@@ -21,7 +22,7 @@ type loopTrial struct {
 
 // startChannelTrial takes completions from the channel.
 func startChannelTrial(t *trial) (trialist, error) {
-	r, err := newLoopTrial(t, nil)
+	r, err := newLoopTrial(t, nil, newLanes(t, 1)[0], 0)
 	if err != nil {
 		return nil, err
 	}
@@ -30,8 +31,10 @@ func startChannelTrial(t *trial) (trialist, error) {
 }
 
 // startReapTrial takes completions with Reap.
-func startReapTrial(t *trial) (trialist, error) {
-	r, err := newLoopTrial(t, &libaio.Options{Polled: true})
+func startReapTrial(t *trial) (trialist, error) { return newReapTrial(t, newLanes(t, 1)[0], 0) }
+
+func newReapTrial(t *trial, l *lane, first int) (*loopTrial, error) {
+	r, err := newLoopTrial(t, &libaio.Options{Polled: true}, l, first)
 	if err != nil {
 		return nil, err
 	}
@@ -39,13 +42,13 @@ func startReapTrial(t *trial) (trialist, error) {
 	return r, nil
 }
 
-func newLoopTrial(t *trial, o *libaio.Options) (*loopTrial, error) {
+func newLoopTrial(t *trial, o *libaio.Options, l *lane, first int) (*loopTrial, error) {
 	file, queue, err := openTrial(t, o)
 	if err != nil {
 		return nil, err
 	}
 	return &loopTrial{
-		lane: newLanes(t, 1)[0], file: file, queue: queue,
+		lane: l, first: first, file: file, queue: queue,
 		sent:  make([]time.Time, t.depth),
 		batch: make([]libaio.Op, 0, t.depth),
 		ended: make([]libaio.Completion, 0, t.depth),
@@ -129,7 +132,8 @@ func (r *loopTrial) reap(ctx context.Context) error {
 // prepare puts the next request of a slot into the batch.
 func (r *loopTrial) prepare(slot int, now time.Time) {
 	r.sent[slot] = now
-	r.batch = append(r.batch, r.trial.op(r.file, slot, r.next(slot)).WithTag(uint64(slot)))
+	at := r.first + slot
+	r.batch = append(r.batch, r.trial.op(r.file, at, r.next(at)).WithTag(uint64(slot)))
 }
 
 // op is the request of a slot at an offset.

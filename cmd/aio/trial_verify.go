@@ -23,7 +23,7 @@ func (t *trial) verify() (checked int, err error) {
 		defer f.Close()
 		check = func(slot int) error { return t.verifyWritten(f, slot) }
 	}
-	for slot := 0; slot < t.depth; slot += 1 + t.depth/verifySample {
+	for slot := 0; slot < len(t.memory); slot += 1 + len(t.memory)/verifySample {
 		if t.last[slot] < 0 {
 			continue // its goroutine did not get its turn
 		}
@@ -67,7 +67,7 @@ func (t *trial) verifyWritten(f *os.File, slot int) error {
 
 // checkAny compares block i of a request with what the slots write.
 func (t *trial) checkAny(b []byte, i int64) (err error) {
-	for slot := range int64(t.depth) {
+	for slot := range int64(len(t.memory)) {
 		if err = t.pattern.check(b, slot*t.patternBlocks()+i); err == nil {
 			return nil
 		}
