@@ -178,6 +178,9 @@ func TestTruncatedUnder(t *testing.T) {
 		within(t, workers.Wait)
 		close(stop)
 		cutter.Wait()
+		// Cutting a file goes through the page cache. When the kernel finds such a page
+		// behind a direct write it has the next sync fail, once.
+		_ = p.ours.Sync()
 		// And then all is as it was.
 		require.NoError(t, p.ours.Truncate(0))
 		for range 20 {

@@ -152,6 +152,19 @@ func TestOneAtATime(t *testing.T) {
 	})
 }
 
+// Sequences that once failed: on XFS a read past the end had EIO where space was
+// reserved behind it.
+func TestOneAtATimeAgain(t *testing.T) {
+	onKinds(t, func(t *testing.T, k kind, dir string) {
+		p := newPair(t, dir)
+		p.r = rand.New(rand.NewPCG(15175524626575783384, 0))
+		for range 100 {
+			p.step()
+		}
+		p.same()
+	})
+}
+
 func TestReaders(t *testing.T) {
 	onAll(t, func(t *testing.T, dir string) {
 		p := newPair(t, dir)
@@ -202,7 +215,7 @@ func owners(t testing.TB, r *rand.Rand, fs []*libaio.File, content []byte, n int
 	t.Helper()
 	var all []*owner
 	for from := 0; from < len(content); {
-		size := 1 + r.IntN(2*len(content)/n)
+		size := 1 + r.IntN(2*len(content)/n+1)
 		if r.IntN(3) == 0 {
 			size = (from+size+block)/block*block - from // up to a boundary
 		}
@@ -366,5 +379,49 @@ func TestGrowingBesideReaders(t *testing.T) {
 		got, err := os.ReadFile(p.ours.Name())
 		require.NoError(t, err)
 		requireSame(t, want, got, "the file")
+	})
+}
+
+// Reads that go past the end get all there is, whatever the file system has in
+// store behind it.
+func TestReadPastTheEndBesideAppends(t *testing.T) {
+	onAll(t, func(t *testing.T, dir string) {
+		p := newPair(t, dir)
+		const start = 256 << 10
+		_, err := p.ours.WriteAt(make([]byte, start), 0)
+		require.NoError(t, err)
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					assert.NoError(t, p.ours.Datasync())
+				}
+			}
+		})
+		b, err := libaio.Alloc(start, block)
+		require.NoError(t, err)
+		defer b.Free()
+		size := int64(start)
+		for i := range steps(400) {
+			data := make([]byte, 1+p.r.IntN(9000))
+			_, err := p.ours.WriteAt(data, size)
+			require.NoError(t, err)
+			size += int64(len(data))
+			from := size/block*block - 8*block
+			var n int
+			if i%2 == 0 {
+				n, err = p.ours.ReadAt(make([]byte, start), from)
+			} else {
+				n, err = p.ours.ReadBuffer(t.Context(), b, from)
+			}
+			require.Equal(t, io.EOF, err)
+			require.EqualValues(t, size-from, n)
+		}
+		close(stop)
+		wg.Wait()
 	})
 }
