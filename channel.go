@@ -43,6 +43,8 @@ type Queue struct {
 	woken       bool      // the reaper was, and has found nothing yet
 	leading     bool      // somebody waits in the kernel: see lead.go
 	alone       int       // Dos in a row that have found nothing in flight
+	returning   int       // Dos that have completed and not come back yet
+	gathering   bool      // a Do lets others run before it sends
 	events      []event   // of who reads the ring
 	closed      bool
 	stats       Stats

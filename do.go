@@ -3,6 +3,7 @@ package libaio
 import (
 	"context"
 	"fmt"
+	"runtime"
 )
 
 // This file is the awaited operation: Do, and what it waits with.
@@ -47,7 +48,7 @@ func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 		q.flush()
 		q.lead(ctx, index)
 	} else {
-		q.flush()
+		q.flushTogether()
 	}
 	q.unlock()
 
@@ -61,9 +62,27 @@ func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	}
 	n, err := c.n, c.err
 	q.mu.Lock()
+	q.returning--
 	q.freeCall(c)
 	q.mu.Unlock()
 	return n, err
+}
+
+// flushTogether is flush for a Do. Completions come in bunches, and so do the next
+// Dos of those who waited for them: the first lets the others run before it sends
+// what they all have accepted. Held: mu, but not meanwhile.
+func (q *Queue) flushTogether() {
+	if q.gathering {
+		return // who gathers sends this too
+	}
+	if q.returning > 0 {
+		q.gathering = true
+		q.unlock()
+		runtime.Gosched()
+		q.mu.Lock()
+		q.gathering = false
+	}
+	q.flush()
 }
 
 // abandonError is what a Do returns whose operation is in flight.

@@ -85,6 +85,7 @@ func checkInvariants(t testing.TB, q *Queue) {
 	require.Zero(t, q.sending)
 	require.Zero(t, q.stuck)
 	require.Zero(t, q.blockers)
+	require.Zero(t, q.returning)
 	require.Empty(t, q.leftBuffers)
 	require.Empty(t, q.leftFiles)
 	seen := make(map[uint32]bool)

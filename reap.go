@@ -1,6 +1,9 @@
 package libaio
 
-import "syscall"
+import (
+	"runtime"
+	"syscall"
+)
 
 // This file brings completions from the kernel to whoever waits for them.
 
@@ -19,21 +22,28 @@ func (q *Queue) reapUntilClosed() {
 	}
 	// The error is that of Close, which ends the wait.
 	_ = conn.Read(func(uintptr) bool {
-		q.reap()
+		for q.reap() {
+			// Those who got something are to be heard first: what they submit may
+			// be done by then, and nobody need be woken for it.
+			runtime.Gosched()
+		}
 		return false
 	})
 }
 
-// reap takes completions until there are none: a wake-up says nothing about
-// their number. While somebody else waits in the kernel that is his to do.
-func (q *Queue) reap() {
+// reap takes completions until there are none, as a wake-up says nothing about
+// their number, and says whether there were any. While somebody else waits in the
+// kernel that is his to do.
+func (q *Queue) reap() bool {
 	q.mu.Lock()
+	defer q.unlock()
 	q.woken = true
+	before := q.stats.Reaps
 	if !q.leading {
 		q.takeAll()
 	}
 	q.woken = false
-	q.unlock()
+	return q.stats.Reaps != before
 }
 
 // takeAll takes completions until there are none. Held: mu, but for moments, in
@@ -124,6 +134,7 @@ func (q *Queue) finish(index uint32, res int64) {
 		q.put(Completion{Tag: op.tag, Buffer: op.buf, Buffers: s.given, Offset: op.offset, N: n, Err: err, Kind: op.kind})
 		q.owed--
 	case sinkCall:
+		q.returning++
 		s.call.n, s.call.err = n, err
 		s.call.done <- struct{}{}
 	}

@@ -700,3 +700,40 @@ func TestClosedComesFirst(t *testing.T) {
 	_, err = q.TrySubmit(Op{})
 	require.ErrorIs(t, err, ErrClosed)
 }
+
+// Those whose operations complete together submit their next ones together.
+func TestReturningSubmitTogether(t *testing.T) {
+	const n, rounds = 64, 20
+	q := newQueue(t, n)
+	var turn [rounds]*File
+	var begin [rounds]func()
+	for i := range turn {
+		r, w := newPipe(t)
+		turn[i] = r
+		begin[i] = func() { unix.Write(w, []byte{1}) }
+	}
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			for _, r := range turn {
+				_, err := q.Do(context.Background(), Poll(r, unix.POLLIN))
+				assert.NoError(t, err)
+			}
+		})
+	}
+	batches := uint64(0)
+	for i := range begin {
+		require.Eventually(t, func() bool {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			return len(q.free) == 0 && len(q.pending) == 0 && q.sending == 0
+		}, time.Minute, 100*time.Microsecond)
+		if i == 0 {
+			batches = q.Stats().Batches
+		}
+		begin[i]()
+	}
+	wg.Wait()
+	t.Logf("%d batches for %d operations", q.Stats().Batches-batches, (rounds-1)*n)
+	require.Less(t, q.Stats().Batches-batches, uint64((rounds-1)*n/4))
+}
