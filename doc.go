@@ -13,13 +13,15 @@
 //   - [File] is a file opened for direct I/O: an [io.ReaderAt] and
 //     [io.WriterAt] for any offset, length and memory, and what an Op works on.
 //     [Reader] and [Writer] go through one from front to back.
-//   - [Buffer] is aligned C memory, from [Alloc] or a [Pool].
+//   - [Buffer] is aligned memory outside the Go heap, from [Alloc], a [Pool] or a
+//     [ClassPool].
 //   - [Context] and [IOCB] are libaio as it is, for code ported from C.
 //
 // # Lifetimes
 //
-// A Buffer is C memory: the garbage collector does not free it. Free it, or
-// put it back into its Pool, exactly once.
+// A Buffer is not memory of the Go heap: the garbage collector does not free it.
+// Free it, or put it back into its Pool, exactly once. Who shares it takes a
+// reference with Retain, and gives it back with Release.
 //
 // From the moment that Submit, TrySubmit or Do is called until the completion
 // is received, the Buffer belongs to the kernel. Do not read it during a read,
@@ -41,7 +43,9 @@
 //
 // A slice from [Buffer.Bytes] is not guarded: using it after Free, or while
 // the kernel writes to it, is what it would be in C. The race detector does
-// not see the kernel, nor C memory; go test -asan sees the latter.
+// not see the kernel, nor C memory; go test -asan sees the blocks of C. Build with
+// -tags aiodebug to have a late touch fault at once, and to find what was never
+// freed: see [Leaks].
 //
 // io_submit can block. Within it the kernel does what a direct write that extends
 // a file needs before the device sees it. The Submit or Do that brought the

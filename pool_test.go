@@ -594,3 +594,54 @@ func TestPoolTrade(t *testing.T) {
 	require.Equal(t, 8, p.Stats().Buffers)
 	putAll(t, p, all)
 }
+
+// Two goroutines at one slot: one puts back the Buffer that the slot points to
+// while the other puts its own there. Both are found afterwards.
+func TestShardStore(t *testing.T) {
+	if debugMemory {
+		t.Skip("built with aiodebug, which does not use the slot")
+	}
+	p := newPoolWith(t, block, nil)
+	s := &p.shards[0]
+	bs := get(t, p, 2)
+	first, second := bs[0], bs[1]
+	var round, done atomic.Int64
+	retire := func(b *Buffer) {
+		assert.NoError(t, b.retire("put", stateFreed|stateIdle))
+		s.store(b)
+	}
+	times := int64(50_000)
+	if runtime.GOMAXPROCS(0) == 1 || underASan {
+		times = 1000 // there is no race to be seen
+	}
+	go func() {
+		for i := int64(1); i <= times; i++ {
+			for spins := 1; round.Load() != i; spins++ {
+				if spins%1000 == 0 {
+					runtime.Gosched()
+				}
+			}
+			retire(second)
+			done.Store(i)
+		}
+	}()
+	for i := int64(1); i <= times; i++ {
+		s.slot.Store(first)
+		round.Store(i)
+		retire(first)
+		for done.Load() != i {
+			runtime.Gosched()
+		}
+		for _, b := range bs {
+			if state := b.state.Load(); s.slot.Load() != b && state&stateListed == 0 {
+				t.Fatalf("round %d: an idle Buffer has no hint", i)
+			}
+		}
+		for range bs {
+			if p.find() == nil {
+				t.Fatalf("round %d: an idle Buffer is not found", i)
+			}
+		}
+	}
+	putAll(t, p, bs)
+}
