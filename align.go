@@ -40,10 +40,11 @@ type Buffer struct {
 // home is what is seldom needed of the memory of a Buffer, apart from it so
 // that making one stays cheap.
 type home struct {
-	label *account      // nil: counted in the total alone
-	own   *mapping      // made for this Buffer alone
-	arena *arena        // of the Pool, where the memory lies
-	lent  bool          // from WrapMemory: does not go back at all
+	label *account // nil: counted in the total alone
+	own   *mapping // made for this Buffer alone
+	arena *arena   // of the Pool, where the memory lies
+	lent  bool     // from WrapMemory: does not go back at all
+	//lint:ignore U1000 the debug mode uses it
 	debug *memoryRecord // nil but in debug mode
 }
 

@@ -151,6 +151,8 @@ func (m *mapping) discard(p unsafe.Pointer, size int) {
 }
 
 // protect makes the pages fault, or not (mprotect).
+//
+//lint:ignore U1000 the debug mode uses it
 func (m *mapping) protect(faults bool) {
 	prot := unix.PROT_READ | unix.PROT_WRITE
 	if faults {

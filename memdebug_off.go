@@ -9,6 +9,7 @@ const (
 	guardSize   = 0
 )
 
+//lint:ignore U1000 the debug mode uses it
 type memoryRecord struct{}
 
 func debugAlloc(*Buffer)                  {}

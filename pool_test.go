@@ -645,3 +645,31 @@ func TestShardStore(t *testing.T) {
 	}
 	putAll(t, p, bs)
 }
+
+// While somebody is first in the queue nobody overtakes, neither Get nor the
+// second in the queue; who leaves without taking has the next one look.
+func TestPoolFirstLeaves(t *testing.T) {
+	p := newPoolWith(t, block, &PoolOptions{Limit: block})
+	g, b := p.budget, get(t, p, 1)[0]
+	first := &getter{turn: make(chan struct{}, 1)}
+	g.queue = append(g.queue, first)
+	g.gate.Add(gateWaiter)
+	got := make(chan *Buffer, 1)
+	go func() {
+		b, err := p.GetContext(context.Background())
+		assert.NoError(t, err)
+		got <- b
+	}()
+	require.Eventually(t, func() bool { return p.Stats().Waiting == 2 }, time.Minute, time.Millisecond)
+	require.NoError(t, p.Put(b))
+	<-first.turn
+	_, err := p.Get()
+	require.ErrorIs(t, err, ErrPoolLimit, "Get overtakes")
+	g.mu.Lock()
+	g.queue[1].wake()
+	g.mu.Unlock()
+	require.Never(t, func() bool { return p.Stats().Waiting < 2 }, 50*time.Millisecond, time.Millisecond, "the second overtakes")
+	g.leave(first)
+	require.Same(t, b, <-got)
+	require.NoError(t, p.Put(b))
+}
