@@ -31,7 +31,7 @@ func TestComparisonSeesCorruption(t *testing.T) {
 	for name, c := range corruptions {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run=^TestCorrupt$", "-test.v")
-			cmd.Env = append(os.Environ(), corruptEnv+"="+name)
+			cmd.Env = append(os.Environ(), corruptEnv+"="+name, "TMPDIR="+t.TempDir()) // it may not clean up
 			out, err := cmd.CombinedOutput()
 			require.Error(t, err, "nothing was noticed")
 			require.Regexp(t, c.seen, tail(out))
