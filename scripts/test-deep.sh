@@ -14,6 +14,7 @@
 #   race       the race detector: the package three times, and every nested module
 #   growth     that memory does not grow over millions of uses
 #   debug      the debug mode of memory, with and without cgo
+#   pebble     ten times as many histories of Pebble, and its own checks of invariants
 #
 # TEST_TIMEOUT bounds each run of go test (default 10m).
 set -eu
@@ -87,11 +88,18 @@ check() {
 		go_test "debug mode of memory" go test -tags aiodebug -count=1 .
 		go_test "debug mode of memory without cgo" env CGO_ENABLED=0 go test -tags aiodebug -count=1 .
 		;;
+	pebble)
+		echo "== Pebble, in full length and with its invariants"
+		in_module ./contrib/pebblevfs env LIBAIO_TEST_DEEP=1 go test -count=1 -timeout 30m \
+			-run '^TestHistoriesAreThoseOfMemFS$' . || failed="$failed [histories of Pebble]"
+		in_module ./contrib/pebblevfs go test -tags invariants -short -count=1 -timeout "$timeout" . ||
+			failed="$failed [invariants of Pebble]"
+		;;
 	*) die "no such check: $1" ;;
 	esac
 }
 
-[ $# -gt 0 ] || set -- asan cgocheck2 checkptr oneproc repeat race growth debug
+[ $# -gt 0 ] || set -- asan cgocheck2 checkptr oneproc repeat race growth debug pebble
 use_direct_tmpdir
 for name in "$@"; do check "$name"; done
 [ -z "$failed" ] || die "failed:$failed"

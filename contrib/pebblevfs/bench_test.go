@@ -19,10 +19,30 @@ const (
 	benchValue = 1000
 )
 
-// onBoth runs a benchmark on Pebble's default file system and on this one.
+// both are Pebble's default file system and this one.
+func both(b *testing.B) []named {
+	return []named{{"fs=default", vfs.Default}, {"fs=direct", New(&Options{Queue: newQueue(b)})}}
+}
+
+type named struct {
+	name string
+	fs   vfs.FS
+}
+
 func onBoth(b *testing.B, bench func(b *testing.B, fs vfs.FS)) {
-	b.Run("fs=default", func(b *testing.B) { bench(b, vfs.Default) })
-	b.Run("fs=direct", func(b *testing.B) { bench(b, New(&Options{Queue: newQueue(b)})) })
+	for _, n := range both(b) {
+		b.Run(n.name, func(b *testing.B) { bench(b, n.fs) })
+	}
+}
+
+// onBothLoaded is onBoth with a database that is filled once, and read once.
+func onBothLoaded(b *testing.B, cacheSize int64, bench func(b *testing.B, db *pebble.DB)) {
+	for _, n := range both(b) {
+		db := benchOpen(b, filepath.Join(b.TempDir(), "db"), benchOptions(b, n.fs, cacheSize))
+		load(b, db)
+		scan(b, db)
+		b.Run(n.name, func(b *testing.B) { bench(b, db) })
+	}
 }
 
 func benchOptions(b *testing.B, fs vfs.FS, cacheSize int64) *pebble.Options {
@@ -49,13 +69,13 @@ func BenchmarkCommit(b *testing.B) {
 	})
 }
 
-// BenchmarkCommitParallel is 64 goroutines that do that.
+// BenchmarkCommitParallel is 64 goroutines, on two processors, that do that.
 func BenchmarkCommitParallel(b *testing.B) {
 	onBoth(b, func(b *testing.B, fs vfs.FS) {
 		db := benchOpen(b, filepath.Join(b.TempDir(), "db"), benchOptions(b, fs, 8<<20))
 		value := make([]byte, benchValue)
 		var next atomic.Int64
-		b.SetParallelism(64)
+		b.SetParallelism(32)
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
 				if err := db.Set(numbered(int(next.Add(1))), value, pebble.Sync); err != nil {
@@ -95,18 +115,14 @@ func load(b *testing.B, db *pebble.DB) {
 	require.NoError(b, db.Compact(b.Context(), numbered(0), numbered(benchKeys), true))
 }
 
-// BenchmarkGet is random reads by 16 goroutines, with a cache that holds a
+// BenchmarkGet is random reads by 16 goroutines, on two processors, with a cache that holds a
 // part of the data, and with one that holds all of it. The page cache holds all
 // in any case, where it is used.
 func BenchmarkGet(b *testing.B) {
 	for _, cacheMB := range []int64{8, 256} {
 		b.Run(fmt.Sprintf("cache=%dMB", cacheMB), func(b *testing.B) {
-			onBoth(b, func(b *testing.B, fs vfs.FS) {
-				db := benchOpen(b, filepath.Join(b.TempDir(), "db"), benchOptions(b, fs, cacheMB<<20))
-				load(b, db)
-				scan(b, db)
+			onBothLoaded(b, cacheMB<<20, func(b *testing.B, db *pebble.DB) {
 				b.SetParallelism(8)
-				b.ResetTimer()
 				b.RunParallel(func(pb *testing.PB) {
 					for pb.Next() {
 						_, closer, err := db.Get(numbered(rand.IntN(benchKeys)))
@@ -124,9 +140,7 @@ func BenchmarkGet(b *testing.B) {
 
 // BenchmarkScan reads all 100 MB in order.
 func BenchmarkScan(b *testing.B) {
-	onBoth(b, func(b *testing.B, fs vfs.FS) {
-		db := benchOpen(b, filepath.Join(b.TempDir(), "db"), benchOptions(b, fs, 8<<20))
-		load(b, db)
+	onBothLoaded(b, 8<<20, func(b *testing.B, db *pebble.DB) {
 		b.SetBytes(benchKeys * benchValue)
 		for b.Loop() {
 			scan(b, db)

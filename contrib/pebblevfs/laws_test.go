@@ -18,9 +18,9 @@ import (
 // TestFilesAreThoseOfTheDefaultFS makes the same random calls here and on
 // vfs.Default, and wants the same answers.
 func TestFilesAreThoseOfTheDefaultFS(t *testing.T) {
-	rounds := 100
+	rounds := 50
 	if testing.Short() {
-		rounds = 20
+		rounds = 10
 	}
 	q := newQueue(t)
 	for seed := range rounds {
