@@ -32,6 +32,10 @@ esac
 modules=$(nested_modules)
 
 root go vet ./...
+root env CGO_ENABLED=0 go vet ./...
+for system in darwin windows freebsd; do
+	root env GOOS="$system" CGO_ENABLED=0 go vet ./...
+done
 for module in $modules; do check_module "$module"; done
 
 if [ "$what" = compile ]; then
@@ -48,5 +52,7 @@ for module in $modules; do
 	in_module "$module" go test -p 1 -count=1 -timeout "$timeout" ./... || failed="$failed $module"
 done
 root go test -p 1 -count=1 -timeout "$timeout" ./... || failed="$failed ."
+root env CGO_ENABLED=0 go test -p 1 -short -count=1 -timeout "$timeout" ./... || failed="$failed .(no cgo)"
+root go test -p 1 -tags nolibaio -race -short -count=1 -timeout "$timeout" ./... || failed="$failed .(nolibaio, race)"
 root go test -p 1 -race -count=1 -timeout "$timeout" ./... || failed="$failed .(race)"
 [ -z "$failed" ] || die "failed:$failed"
