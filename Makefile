@@ -7,7 +7,7 @@
 DEEP := test-asan test-cgocheck2 test-checkptr test-oneproc test-repeat test-race
 ENGINES := test-nocgo test-nolibaio test-static
 
-.PHONY: help deps build demo compare test test-deep test-engines $(DEEP) $(ENGINES) test-other test-library \
+.PHONY: help deps build demo compare test test-deep test-engines $(DEEP) $(ENGINES) test-other test-arch test-library \
 	test-kernels test-container test-long bench lint actionlint apidiff vulncheck base-image clean
 
 help: ## list the targets
@@ -43,6 +43,9 @@ $(ENGINES): deps
 
 test-other: ## check that the package compiles on other systems
 	@scripts/test-other.sh
+
+test-arch: deps ## compile for other machines, and check the layouts with cross-compilers
+	@scripts/test-arch.sh
 
 test-library: deps ## prove which libaio the tests load (LIBAIO_VERSION=)
 	@scripts/test-library.sh
