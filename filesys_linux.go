@@ -67,7 +67,7 @@ func writeFD(fd int, p []byte, off int64) (int, error) {
 func transfer(p []byte, off int64, call func(p []byte, off int64) (int, error)) (int, error) {
 	done := 0
 	for done < len(p) {
-		n, err := call(p[done:min(len(p), done+MaxTransfer)], off+int64(done))
+		n, err := call(p[done:][:min(len(p)-done, MaxTransfer)], off+int64(done))
 		switch {
 		case err == unix.EINTR:
 		case err != nil || n == 0:
