@@ -22,7 +22,7 @@ run git worktree add --quiet --detach "$work/base" "$base"
 (cd "$work/base" && "$apidiff" -m -w "$work/before" github.com/golibaio/libaio)
 "$apidiff" -m -w "$work/now" github.com/golibaio/libaio
 run "$apidiff" -m "$work/before" "$work/now"
-incompatible=$("$apidiff" -m -incompatible "$work/before" "$work/now" | grep -v '^Ignoring internal package')
+incompatible=$("$apidiff" -m -incompatible "$work/before" "$work/now" | sed '/^Ignoring internal package/d')
 if [ -n "$incompatible" ] && ! awk '/^## /{ n++ } n == 1' CHANGELOG.md | grep -qE '^### (Changed|Removed)'; then
 	die "incompatible with $base, and CHANGELOG.md tells of nothing changed or removed"
 fi
