@@ -633,3 +633,31 @@ func TestDefaultQueue(t *testing.T) {
 	_, err = f.ReadAt(p, 0)
 	require.ErrorIs(t, err, ErrClosed)
 }
+
+// Sync goes by way of the Queue only where its context can end; either way its
+// error says what it is about.
+func TestSync(t *testing.T) {
+	f := newFile(t, block)
+	f.queue = newQueue(t, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.DatasyncContext(context.Background()))
+	require.Zero(t, f.queue.Stats().Submitted)
+	require.NoError(t, f.SyncContext(ctx))
+	require.NoError(t, f.DatasyncContext(ctx))
+	require.EqualValues(t, 2, f.queue.Stats().Submitted)
+
+	r, _ := newPipe(t) // has nothing to sync
+	r.queue = f.queue
+	for op, sync := range map[string]func(context.Context) error{"fsync": r.SyncContext, "fdsync": r.DatasyncContext} {
+		for _, ctx := range []context.Context{ctx, context.Background()} {
+			var e *Error
+			err := sync(ctx)
+			require.ErrorAs(t, err, &e)
+			require.ErrorIs(t, err, syscall.EINVAL)
+			require.Equal(t, op, e.Op)
+			require.Equal(t, r.Name(), e.File)
+		}
+	}
+}

@@ -83,6 +83,14 @@ func truncateFD(fd int, size int64) error {
 	return uninterrupted(func() error { return unix.Ftruncate(fd, size) })
 }
 
+// syncFD is fsync(2), or fdatasync(2) where the data is enough.
+func syncFD(fd int, data bool) error {
+	if data {
+		return uninterrupted(func() error { return unix.Fdatasync(fd) })
+	}
+	return uninterrupted(func() error { return unix.Fsync(fd) })
+}
+
 func preallocateFD(fd int, off, n int64) error {
 	return uninterrupted(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, off, n) })
 }
