@@ -5,6 +5,8 @@ package libaio
 import (
 	"errors"
 	"os"
+	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -397,6 +399,41 @@ func TestContextPGetEvents(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.EqualValues(t, block, ev[0].Res)
+}
+
+// The signals of the mask, and no others, leave a wait alone.
+func TestPGetEventsMask(t *testing.T) {
+	c := newContext(t, 8)
+	if !pgeteventsWorks(t, c) {
+		t.Skip("the kernel (ENOSYS) or a seccomp profile (EPERM) does not offer io_pgetevents")
+	}
+	hits := make(chan os.Signal, 1)
+	signal.Notify(hits, syscall.SIGUSR1)
+	defer signal.Stop(hits)
+	bit := func(s syscall.Signal) uint64 { return 1 << (s - 1) }
+	wait := func(mask uint64) syscall.Errno {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		tid := unix.Gettid()
+		done := make(chan struct{})
+		var storm sync.WaitGroup
+		storm.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				case <-time.After(time.Millisecond):
+					_ = unix.Tgkill(unix.Getpid(), tid, syscall.SIGUSR1)
+				}
+			}
+		})
+		_, errno := sysPGetEvents(c.ctx, 1, make([]event, 1), 100*time.Millisecond, mask)
+		close(done)
+		storm.Wait()
+		return errno
+	}
+	require.Zero(t, wait(bit(syscall.SIGUSR1)|bit(syscall.SIGURG)))
+	require.Equal(t, syscall.EINTR, wait(bit(syscall.SIGUSR2)|bit(syscall.SIGURG)))
 }
 
 func TestContextPriority(t *testing.T) {

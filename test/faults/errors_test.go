@@ -48,7 +48,7 @@ func testErrno(t *testing.T, errno syscall.Errno, mount string) {
 		require.Equal(t, err, c.Err, "both ways tell the same")
 		require.False(t, b.InFlight())
 	}
-	require.Equal(t, 2*len(ops), r.count("f", "read")+r.count("f", "write")+r.count("f", "fsync"), "nothing is tried again")
+	require.Equal(t, 2*len(ops), r.count("f", "read")+r.count("f", "write")+r.count("f", "fsync")+r.count("f", "fdatasync"), "nothing is tried again")
 	requirePattern(t, r.data("f"), 0, 0)
 	s := r.q.Stats()
 	require.Equal(t, uint64(2*len(ops)), s.Failed)
@@ -115,6 +115,24 @@ func TestInterruptedIsDoneAgain(t *testing.T) {
 			requireGuards(t, guards)
 			require.Len(t, r.moves("f"), 3)
 		})
+	}
+}
+
+// Fdsync is fdatasync and Fsync is fsync, in the queue and by a File itself.
+func TestKindsOfSync(t *testing.T) {
+	r := newRig(t, 2)
+	f := r.file(asyncMount, Spec{Name: "f", Data: pattern(block, 0, 0)})
+	for i := range 2 {
+		_, err := r.do(libaio.Fsync(f))
+		require.NoError(t, err)
+		require.NoError(t, f.Sync())
+		require.Equal(t, 2*i+2, r.count("f", "fsync"))
+		require.Equal(t, 2*i, r.count("f", "fdatasync"))
+		_, err = r.do(libaio.Fdsync(f))
+		require.NoError(t, err)
+		require.NoError(t, f.Datasync())
+		require.Equal(t, 2*i+2, r.count("f", "fsync"))
+		require.Equal(t, 2*i+2, r.count("f", "fdatasync"))
 	}
 }
 

@@ -146,7 +146,11 @@ func (fs *filesystem) Writev(<-chan struct{}, *fuse.WriteIn, [][]byte) (uint32, 
 }
 
 func (fs *filesystem) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	return fs.other(in.NodeId, "fsync", func(f *file) answer { return f.Spec.Fsync })
+	kind := "fsync"
+	if in.FsyncFlags&1 != 0 { // FUSE_FSYNC_FDATASYNC
+		kind = "fdatasync"
+	}
+	return fs.other(in.NodeId, kind, func(f *file) answer { return f.Spec.Fsync })
 }
 
 func (fs *filesystem) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {

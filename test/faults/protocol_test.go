@@ -43,7 +43,7 @@ func (a answer) behind(gate string) answer {
 
 // Request is one that the server had, in the order in which they came.
 type Request struct {
-	Kind     string // "read", "write", "fsync", "flush" for a close(2), "release" for the end of the last reference
+	Kind     string // "read", "write", "fsync", "fdatasync", "flush" for a close(2), "release" for the end of the last reference
 	Offset   int64
 	Length   int
 	Answered bool
