@@ -102,12 +102,13 @@ const (
 // Options are what NewQueue may be told. The zero value, and a nil pointer,
 // mean the defaults.
 type Options struct {
-	// Unread is how many completions may wait unread on the channel while
-	// depth operations are in flight. 0 means as many as the depth.
+	// Unread is how many completions may wait unread on the channel, or for Reap,
+	// while depth operations are in flight: 1 to 4194304. 0 means as many as the
+	// depth.
 	Unread int
-	// Polled is for one loop that submits and reaps: completions do not come on the
-	// channel but are taken with Reap, by who waits in the kernel for them. There is
-	// no Do then.
+	// Polled is for one loop that submits and takes completions itself, with Reap.
+	// Nothing comes on the channel; Do fails with ErrInvalid, and Files cannot use
+	// the Queue.
 	Polled bool
 	// SystemCalls has completions read by io_getevents alone. Otherwise they are
 	// read from the memory that the kernel shares, which costs no system call, but
@@ -130,7 +131,7 @@ type Completion struct {
 	Kind    Kind
 }
 
-// NewQueue makes a queue for depth operations in flight, at least 1. Its errors
+// NewQueue makes a queue for depth operations in flight, 1 to 4194304. Its errors
 // are those of io_setup: EAGAIN where the system has too few free, with the
 // numbers and what to do; ENOSYS or EPERM where the kernel or a seccomp
 // profile does not allow AIO. Close it when done. Stands for io_setup.

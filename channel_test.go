@@ -940,7 +940,7 @@ func TestBadOperations(t *testing.T) {
 		"misaligned memory":   {Pread(f, odd, 0), ErrMisaligned, []string{"memory address 0x", "multiple of"}},
 		"durability of read":  {good.WithDurability(DurabilityFull), ErrInvalid, []string{"only a write"}},
 		"unknown durability":  {Pwrite(f, b, 0).WithDurability(9), ErrInvalid, []string{"durability 9"}},
-		"sync with flags":     {Fsync(f).WithFlags(RWFDsync), ErrInvalid, []string{"fsync", "flags 0x2"}},
+		"sync with flags":     {Fsync(f).WithFlags(RWFDsync), ErrInvalid, []string{"fsync", "flags RWF_DSYNC"}},
 		"sync with dur.":      {Fdsync(f).WithDurability(DurabilityFull), ErrInvalid, []string{"fdsync", "durability 2"}},
 		"poll for nothing":    {Poll(f, 0), ErrInvalid, []string{"poll", "events 0x0"}},
 		"poll for too much":   {Poll(f, 1<<20), ErrInvalid, []string{"poll", "events 0x100000"}},

@@ -21,13 +21,15 @@ type call struct {
 // [*Error]. The completion does not go to the channel, and a full or unread
 // channel does not hold Do up. It allocates nothing.
 //
-// When ctx ends first, Do returns its error at once. An operation that the
-// is not on its way to the kernel by then is withdrawn, and the Buffer is the caller's.
-// Otherwise the error also answers to ErrInFlight, the operation runs to its end
-// in the kernel (a poll is cancelled), and the Buffer stays in flight until
-// then: call [Buffer.Release] on it. Nobody is told how it ended, so whether a
-// write was done is not known then. As with Submit, ctx has no power over an
-// io_submit for direct I/O that blocks.
+// Do waits for room while depth operations are in flight. When ctx ends first, it
+// returns ctx's error at once, or within some milliseconds where nothing else is in
+// flight and its thread waits in the kernel. An operation that is not on its way
+// to the kernel by then is withdrawn, and the Buffer is the caller's. Otherwise the
+// error also answers to ErrInFlight, the operation runs to its end in the kernel
+// (a poll is cancelled), and the Buffer stays in flight until then: call
+// [Buffer.Release] on it. Nobody is told how it ended, so whether a write was done
+// is not known then. As with Submit, ctx has no power over an io_submit for direct
+// I/O that blocks.
 func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	if q.polled != nil {
 		return 0, op.invalid("the queue is polled, and nobody may be there to complete it: use a Queue with a channel for Do")

@@ -5,11 +5,13 @@ package libaio
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // What errors.Is answers and what the message says is part of the API.
@@ -86,4 +88,16 @@ func TestErrorPromises(t *testing.T) {
 			assert.ErrorIs(t, c.err, errno)
 		}
 	}
+}
+
+func TestOpPrints(t *testing.T) {
+	require.Equal(t, "noop", fmt.Sprint(Noop()))
+	require.Equal(t, KindNoop, Noop().Kind())
+	require.EqualValues(t, 3, Noop().WithTag(3).Tag())
+	f := newFile(t, block)
+	require.Equal(t, fmt.Sprintf("pread %s (4096 bytes at offset 8192)", f.Name()), fmt.Sprint(Pread(f, newBuffer(t, block), 8192)))
+	_, err := newQueue(t, 1).Do(ctxOf(t), Fsync(f).WithFlags(RWFDsync).WithResume())
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorContains(t, err, "resumption: only a read or a write has that")
+	require.NotContains(t, err.Error(), "priority")
 }

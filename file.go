@@ -71,11 +71,24 @@ func OpenFile(name string, flag int, perm os.FileMode) (*File, error) {
 // value, and a nil pointer, mean the defaults.
 type FileOptions struct {
 	// Queue is what the File's own methods run on, which may serve any number
-	// of Files. It must outlive them. nil means [DefaultQueue].
+	// of Files. It must outlive them, and not be Polled. nil means
+	// [DefaultQueue].
 	Queue *Queue
 	// Buffered says what to do where there is no direct I/O: true opens the
 	// file for buffered I/O, and [File.Direct] tells; false is ErrNoDirectIO.
 	Buffered bool
+}
+
+// check says why the options cannot be used.
+func (o *FileOptions) check(op string) error {
+	switch {
+	case o.Queue == nil:
+	case o.Queue.ch == nil:
+		return &Error{Op: op, Err: errZeroQueue}
+	case o.Queue.polled != nil:
+		return invalidf(op, "FileOptions.Queue is polled, and nobody may be there to complete what the File does: use one with a channel")
+	}
+	return nil
 }
 
 // OpenFileOptions is OpenFile with options.
@@ -85,6 +98,9 @@ func OpenFileOptions(name string, flag int, perm os.FileMode, opts *FileOptions)
 		o = *opts
 	}
 	if err := supported("open"); err != nil {
+		return nil, err
+	}
+	if err := o.check("open"); err != nil {
 		return nil, err
 	}
 	if o.Buffered {
@@ -133,7 +149,12 @@ func openError(name string, flag int, err error) error {
 	if errors.As(err, &errno) {
 		e.Err = errno
 	}
-	if errno == syscall.EINVAL && opensBuffered(name, flag) {
+	if errno != syscall.EINVAL {
+		return e
+	}
+	if st, err := os.Stat(name); err == nil && st.IsDir() {
+		e.Err, e.also = syscall.EISDIR, ErrNoDirectIO
+	} else if opensBuffered(name, flag) {
 		e.also = ErrNoDirectIO
 		e.Detail = "the file system refused O_DIRECT: it has no direct I/O"
 	}
@@ -152,7 +173,7 @@ func opensBuffered(name string, flag int) bool {
 }
 
 // NewFile makes a File of a file that os opened, in whatever mode it is: add
-// syscall.O_DIRECT to the flags of [os.OpenFile] for direct I/O. The File has a
+// syscall.O_DIRECT (Linux) to the flags of [os.OpenFile] for direct I/O. The File has a
 // descriptor of its own (dup), so f may be closed at any time; Close it when
 // done. Mind that closing any descriptor of a file drops the locks of fcntl(2)
 // that the process holds on it.
@@ -165,6 +186,11 @@ func NewFileOptions(f *os.File, opts *FileOptions) (*File, error) {
 	}
 	if f == nil {
 		return nil, invalidf("dup", "the os.File is nil")
+	}
+	if opts != nil {
+		if err := opts.check("dup"); err != nil {
+			return nil, err
+		}
 	}
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -203,11 +229,16 @@ func BorrowFD(fd int, name string) *File {
 	return f
 }
 
-// Name is the name as it was given to OpenFile or BorrowFD.
+// Name is the name as it was given to OpenFile or BorrowFD, or that of the os.File.
 func (f *File) Name() string { return f.name }
 
-// FD is the descriptor. It is valid until Close.
-func (f *File) FD() int { return f.fd }
+// FD is the descriptor, and -1 after Close.
+func (f *File) FD() int {
+	if f.state.Load()&fileClosed != 0 {
+		return -1
+	}
+	return f.fd
+}
 
 // Alignment is what direct I/O on this file demands, and who said so.
 func (f *File) Alignment() Alignment { return f.align }

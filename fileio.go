@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"syscall"
 )
 
 // This file is the methods of File that read and write.
@@ -72,7 +73,8 @@ func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, er
 
 // ReadBuffer is ReadAt into the whole of b, as [Queue.Do] with [Pread]: without a
 // copy where the memory, the offset and the length are aligned, and otherwise as
-// ReadAt. When ctx ends, b is as with Do.
+// ReadAt. Unlike Do it tells of a short read, with io.EOF. When ctx ends, b is as
+// with Do.
 func (f *File) ReadBuffer(ctx context.Context, b *Buffer, off int64) (int, error) {
 	if err := f.begin(ctx, "pread", off, b.Len()); err != nil {
 		return 0, err
@@ -198,6 +200,11 @@ func (f *File) begin(ctx context.Context, op string, off int64, n int) error {
 		return e
 	case ctx.Err() != nil:
 		return f.failure(op, off, n, ctx.Err())
+	case (op == "pwrite" || op == "pwritev") && !f.writable():
+		// The second descriptor of cachefd.go would write all the same.
+		e := f.failure(op, off, n, syscall.EBADF)
+		e.Detail = "the file is open for reading only"
+		return e
 	case !f.acquire():
 		e := f.failure(op, off, n, ErrClosed)
 		e.Detail = "the file is closed"
@@ -246,8 +253,8 @@ func (f *File) do(ctx context.Context, op Op) (int, error) {
 // the Queue and the kernel's worker, which hands it to another thread and back.
 func (f *File) Sync() error { return f.SyncContext(context.Background()) }
 
-// SyncContext is Sync that waits only until ctx ends; by way of the Queue, where
-// ctx can.
+// SyncContext is Sync that waits only until ctx ends. With a ctx that can end it
+// goes through the Queue; otherwise it is Sync.
 func (f *File) SyncContext(ctx context.Context) error {
 	return f.sync(ctx, Fsync(f))
 }
@@ -255,8 +262,8 @@ func (f *File) SyncContext(ctx context.Context) error {
 // Datasync is Sync without the metadata that reading does not need: fdatasync(2).
 func (f *File) Datasync() error { return f.DatasyncContext(context.Background()) }
 
-// DatasyncContext is Datasync that waits only until ctx ends; by way of the Queue,
-// where ctx can.
+// DatasyncContext is Datasync that waits only until ctx ends. With a ctx that can
+// end it goes through the Queue; otherwise it is Datasync.
 func (f *File) DatasyncContext(ctx context.Context) error {
 	return f.sync(ctx, Fdsync(f))
 }
@@ -346,3 +353,6 @@ func (f *File) appends() bool { return f.flags&os.O_APPEND != 0 }
 
 // readable says whether the descriptor is open for reading.
 func (f *File) readable() bool { return f.flags&(os.O_WRONLY|os.O_RDWR) != os.O_WRONLY }
+
+// writable says whether the descriptor can be written to.
+func (f *File) writable() bool { return f.flags&(os.O_WRONLY|os.O_RDWR) != os.O_RDONLY }

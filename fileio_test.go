@@ -661,3 +661,64 @@ func TestSync(t *testing.T) {
 		}
 	}
 }
+
+// A File that is open for reading only is not written to, by no way: the last
+// block would go through a second descriptor, which could.
+func TestReadOnlyFileIsNotWritten(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	require.NoError(t, os.WriteFile(name, []byte("0123456789"), 0o666))
+	f, err := OpenFileOptions(name, os.O_RDONLY, 0, &FileOptions{Buffered: true})
+	require.NoError(t, err)
+	defer f.Close()
+	b := newBuffer(t, block)
+	for _, off := range []int64{0, 4, 10, 5000} {
+		for _, err := range []error{
+			second(f.WriteAt([]byte("WRITE"), off)),
+			second(f.WriteBuffer(ctxOf(t), b, off)),
+			second(f.WriteVector(ctxOf(t), []*Buffer{b, b}, off)),
+		} {
+			require.ErrorIs(t, err, syscall.EBADF)
+			require.ErrorContains(t, err, "reading only")
+		}
+	}
+	require.ErrorIs(t, second(NewWriter(f, nil)), syscall.EBADF)
+	got, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Equal(t, "0123456789", string(got))
+
+	a, err := OpenFileOptions(name, os.O_WRONLY|os.O_APPEND, 0, &FileOptions{Buffered: true})
+	require.NoError(t, err)
+	defer a.Close()
+	require.ErrorIs(t, second(NewWriter(a, nil)), ErrInvalid)
+}
+
+func TestFileOptionsQueue(t *testing.T) {
+	name := newFile(t, block).Name()
+	of, err := os.Open(name)
+	require.NoError(t, err)
+	defer of.Close()
+	for _, q := range []*Queue{newPolledQueue(t, 1), new(Queue)} {
+		require.ErrorIs(t, second(OpenFileOptions(name, os.O_RDWR, 0, &FileOptions{Queue: q})), ErrInvalid)
+		require.ErrorIs(t, second(NewFileOptions(of, &FileOptions{Queue: q})), ErrInvalid)
+	}
+}
+
+// A folder has no direct I/O, and that is not for its file system. Buffered it can
+// be opened, to sync it.
+func TestOpenFolder(t *testing.T) {
+	_, err := Open(t.TempDir())
+	require.ErrorIs(t, err, syscall.EISDIR)
+	require.ErrorIs(t, err, ErrNoDirectIO)
+	require.NotContains(t, err.Error(), "file system")
+	f, err := OpenFileOptions(t.TempDir(), os.O_RDONLY, 0, &FileOptions{Buffered: true})
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.Close())
+}
+
+func TestDescriptorAfterClose(t *testing.T) {
+	f := newFile(t, block)
+	require.GreaterOrEqual(t, f.FD(), 0)
+	require.NoError(t, f.Close())
+	require.Equal(t, -1, f.FD())
+}

@@ -3,6 +3,7 @@ package libaio
 import (
 	"fmt"
 	"math"
+	"strings"
 	"syscall"
 	"unsafe"
 )
@@ -177,10 +178,10 @@ func (o Op) WithResume() Op {
 }
 
 // Kind is what the operation does.
-func (o *Op) Kind() Kind { return o.kind }
+func (o Op) Kind() Kind { return o.kind }
 
 // Tag is the tag of the operation.
-func (o *Op) Tag() uint64 { return o.tag }
+func (o Op) Tag() uint64 { return o.tag }
 
 // length is the number of bytes to move. The parts of a vector can be the same
 // memory, so it can be more than an int holds where that has 32 bits.
@@ -199,7 +200,7 @@ func (o *Op) length() int64 {
 
 // String says what the operation is, as errors do: "pread /data/x (4096 bytes
 // at offset 8192)".
-func (o *Op) String() string { return o.failure(nil, "").operation() }
+func (o Op) String() string { return o.failure(nil, "").operation() }
 
 // check finds what is wrong with the operation as far as that can be known
 // without the kernel.
@@ -228,12 +229,29 @@ func (o *Op) check() *Error {
 func (o *Op) checkOther() *Error {
 	switch {
 	case o.flags != 0 || o.durability != DurabilityNone || o.priority != 0 || o.resume:
-		return o.invalid("flags %#x, durability %d, priority %#x, resume %t: only reads and writes take them",
-			int32(o.flags), o.durability, int16(o.priority), o.resume)
+		return o.invalid("%s: only a read or a write has that", o.adornments())
 	case o.kind == KindPoll && (o.events == 0 || o.events > math.MaxUint16):
 		return o.invalid("events %#x: must be a set of unix.POLL* bits, not empty, within 16 bits", uint32(o.events))
 	}
 	return nil
+}
+
+// adornments names what only reads and writes have.
+func (o *Op) adornments() string {
+	var set []string
+	if o.flags != 0 {
+		set = append(set, fmt.Sprintf("flags %v", o.flags))
+	}
+	if o.durability != DurabilityNone {
+		set = append(set, fmt.Sprintf("durability %d", o.durability))
+	}
+	if o.priority != 0 {
+		set = append(set, fmt.Sprintf("priority %#x", int16(o.priority)))
+	}
+	if o.resume {
+		set = append(set, "resumption")
+	}
+	return strings.Join(set, ", ")
 }
 
 func (o *Op) checkVector() *Error {

@@ -55,11 +55,14 @@ func (p *polled) tell() {
 
 // Reap takes completions of a queue that was made with Options.Polled: at least
 // minimum of them, for which it waits, and at most len(to). It returns how many
-// it has put into to, from the front. With a minimum of 0 it never waits.
+// it has put into to, from the front. With a minimum of 0 it never waits. Otherwise
+// it waits even when nothing is in flight, for what others submit: a loop of one
+// goroutine must not ask for more than it has in flight.
 //
 // When ctx ends first, Reap returns its error beside what it has by then. After
-// Close it returns what is left, and then ErrClosed. One Reap works at a time;
-// others wait for it. While it waits its thread sleeps in the kernel; a ctx that
+// Close it returns what is left, and then ErrClosed. ErrInvalid without
+// Options.Polled, and for a minimum above len(to). One Reap works at a time; others
+// wait for it. While it waits its thread sleeps in the kernel; a ctx that
 // can end is looked at every few milliseconds. Stands for io_getevents.
 func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, error) {
 	switch {
@@ -72,8 +75,13 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 	case ctx == nil:
 		return 0, &Error{Op: "reap", Err: errNilContext}
 	}
-	if err := q.polled.enter(ctx); err != nil {
-		return 0, &Error{Op: "reap", Err: err}
+	if minimum == 0 && !q.polled.tryEnter() {
+		return 0, nil // who reaps already takes what there is
+	}
+	if minimum > 0 {
+		if err := q.polled.enter(ctx); err != nil {
+			return 0, &Error{Op: "reap", Err: err}
+		}
 	}
 	q.mu.Lock()
 	n, err := q.reapInto(ctx, to, minimum)
@@ -87,16 +95,24 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 
 // enter makes the caller the one that reads the ring.
 func (p *polled) enter(ctx context.Context) error {
-	select {
-	case p.token <- struct{}{}:
+	if p.tryEnter() {
 		return nil
-	default:
 	}
 	select {
 	case p.token <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// tryEnter is enter that does not wait.
+func (p *polled) tryEnter() bool {
+	select {
+	case p.token <- struct{}{}:
+		return true
+	default:
+		return false
 	}
 }
 

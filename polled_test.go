@@ -131,6 +131,9 @@ func TestReapWaits(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel = context.WithCancel(context.Background())
 	first, second := reap(ctx), reap(ctx)
+	n, err := q.Reap(ctxOf(t), make([]Completion, 1), 0) // waits for nobody
+	require.NoError(t, err)
+	require.Zero(t, n)
 	cancel()
 	require.ErrorIs(t, (<-first).err, context.Canceled)
 	require.ErrorIs(t, (<-second).err, context.Canceled)

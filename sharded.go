@@ -2,6 +2,7 @@ package libaio
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -45,8 +46,8 @@ func NewSharded(queues, depth int, opts *Options) (*Sharded, error) {
 }
 
 // Queues are the Queues, for whoever wants one of them: to receive its
-// completions, or to submit to it alone.
-func (s *Sharded) Queues() []*Queue { return s.queues }
+// completions, to submit to it alone, or to give it to a File, which uses one.
+func (s *Sharded) Queues() []*Queue { return slices.Clone(s.queues) }
 
 // near is the Queue of the caller's processor.
 func (s *Sharded) near() *Queue {

@@ -161,12 +161,10 @@ func TestWriterIsAsOSFile(t *testing.T) {
 
 // The first error stays, and Close gives the memory back all the same.
 func TestWriterKeepsItsError(t *testing.T) {
-	name := newFile(t, block).Name()
-	f, err := Open(name) // for reading only
-	require.NoError(t, err)
-	defer f.Close()
+	f := newFile(t, block)
 	w, err := NewWriter(f, &WriterOptions{BlockSize: block, Depth: 2})
 	require.NoError(t, err)
+	require.NoError(t, f.Close())
 	_, err = w.Write(make([]byte, 10*block))
 	if err == nil {
 		err = w.Flush()

@@ -15,8 +15,8 @@ import (
 //
 // Fewer than all are accepted only with an error. An operation that breaks a
 // rule that is known beforehand (see [Op]) makes Submit refuse all of them,
-// with an [*Error] that names it. When ctx ends while Submit waits, the error
-// answers to ctx's; after Close, to ErrClosed.
+// with an [*Error] that names it. When ctx has ended, or ends while Submit waits, the
+// error answers to ctx's; after Close, to ErrClosed.
 //
 // A goroutine that submits more than depth+Unread before it reads a completion
 // waits for itself. io_submit blocks where the file system does, for instance

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"syscall"
 )
 
 var (
@@ -54,6 +55,13 @@ func NewWriter(f *File, opts *WriterOptions) (*Writer, error) {
 	var o WriterOptions
 	if opts != nil {
 		o = *opts
+	}
+	switch {
+	case f == nil || !f.made: // as streamShape says
+	case !f.writable():
+		return nil, f.failure("writer", 0, 0, syscall.EBADF)
+	case f.appends():
+		return nil, invalidf("writer", "the file is open with O_APPEND, which ignores offsets: open it without")
 	}
 	size, depth, err := streamShape("writer", f, o.Offset, o.BlockSize, o.Depth)
 	if err != nil {
