@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -44,7 +45,8 @@ func newPageCache(q *libaio.Queue, f *libaio.File, limit int64) (*pageCache, err
 	return &pageCache{queue: q, file: f, pool: pool, pages: make(map[int64]*page)}, nil
 }
 
-// get returns a page of the file. The caller must Release it.
+// get returns a page of the file, with zeros behind the end of the file, or
+// io.EOF. The caller must Release it.
 func (c *pageCache) get(ctx context.Context, number int64) (*libaio.Buffer, error) {
 	for {
 		c.mu.Lock()
@@ -60,6 +62,9 @@ func (c *pageCache) get(ctx context.Context, number int64) (*libaio.Buffer, erro
 		case <-p.loaded:
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		}
+		if ctx.Err() == nil && (errors.Is(p.err, context.Canceled) || errors.Is(p.err, context.DeadlineExceeded)) {
+			continue // it was the context of the reader that loaded the page
 		}
 		if p.err != nil {
 			return nil, p.err
@@ -82,7 +87,7 @@ func (c *pageCache) load(ctx context.Context, number int64, p *page) (*libaio.Bu
 	defer close(p.loaded)
 	buf, err := c.memory(ctx)
 	if err == nil {
-		if _, err = c.queue.Do(ctx, libaio.Pread(c.file, buf, number*pageSize)); err != nil {
+		if err = c.read(ctx, buf, number); err != nil {
 			_ = buf.Release() // not Put: the kernel may still be writing to it
 		}
 	}
@@ -100,6 +105,20 @@ func (c *pageCache) load(ctx context.Context, number int64, p *page) (*libaio.Bu
 		c.evict()
 	}
 	return buf, err
+}
+
+// read reads a page. Fewer bytes than asked are no error of Do: behind them is
+// what another page has left in the Buffer.
+func (c *pageCache) read(ctx context.Context, buf *libaio.Buffer, number int64) error {
+	n, err := c.queue.Do(ctx, libaio.Pread(c.file, buf, number*pageSize).WithResume())
+	switch {
+	case err != nil:
+		return err
+	case n == 0:
+		return io.EOF
+	}
+	clear(buf.Bytes()[n:])
+	return nil
 }
 
 // memory is a Buffer for one more page, at the limit in place of another.
