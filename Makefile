@@ -19,7 +19,7 @@ deps: ## install what is missing for building and testing
 build: deps ## build the command-line tool into bin/
 	@scripts/build.sh
 
-demo: deps ## build the tool and run its benchmark (FILE=path SIZE=256M)
+demo: deps ## build the tool and run its benchmark (FILE=path SIZE=256MiB)
 	@scripts/demo.sh
 
 compare: ## compare with fio, a C program and os.File.ReadAt (SHORT=1 FILE=path SIZE=512MiB)

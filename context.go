@@ -7,8 +7,9 @@ import (
 )
 
 // Context is a kernel AIO context (io_context_t) with the functions of libaio
-// as they are: for code that is ported from C. It has no channel, no bound but
-// the kernel's, and GetEvents blocks its OS thread; see [Queue] for all that.
+// as they are, but for those with C callbacks: for code that is ported from C.
+// It has no channel, no bound but the kernel's, and GetEvents blocks its OS
+// thread; see [Queue] for all that.
 //
 // Its methods are safe for any number of goroutines, and, unlike libaio's,
 // also after Destroy.

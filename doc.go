@@ -8,6 +8,8 @@
 //   - [Queue] is a bounded queue around one kernel AIO context. [Queue.Submit]
 //     gives it operations, [Queue.Completions] is the channel on which they
 //     come back, and [Queue.Do] runs one operation and waits for it.
+//     A queue with [Options].Polled has [Queue.Reap] instead of the channel, and
+//     [Sharded] is several queues behind one front.
 //   - [Op] is an operation: [Pread], [Pwrite], [Preadv], [Pwritev], [Fsync],
 //     [Fdsync], [Poll], [Noop].
 //   - [File] is a file opened for direct I/O: an [io.ReaderAt] and
@@ -32,8 +34,8 @@
 //
 // A File may be closed at any time: what was submitted before still runs on
 // it. The methods of Files that were not given a Queue share the [DefaultQueue],
-// which is made on first use and stays until it is closed. A descriptor given with [BorrowFD] must stay open until its operations
-// have completed.
+// which is made on first use and stays until it is closed. A descriptor given
+// with [BorrowFD] must stay open until its operations have completed.
 //
 // A Queue must be closed, or its AIO context, its eventfd, its goroutine and
 // its C memory stay. Close waits for what is in flight; the channel still has
@@ -61,6 +63,12 @@
 //
 // Cancelling a context.Context ends a wait, not the I/O: the kernel has no way
 // to take back a disk operation.
+//
+// # Build tags
+//
+// With cgo the package needs a C compiler and libaio's headers. CGO_ENABLED=0 or
+// -tags nolibaio does without libaio, over the system calls; -tags aiostatic links
+// libaio.a; -tags aiodebug finds misuse of memory.
 //
 // # When not to use it
 //

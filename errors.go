@@ -11,8 +11,8 @@ import (
 // errors.Is(err, ErrQueueFull) and errors.Is(err, syscall.EAGAIN) hold
 // together.
 var (
-	// ErrClosed is what using a closed Queue, File, Pool or Context gives. It is
-	// [os.ErrClosed].
+	// ErrClosed is what using a closed Queue, Sharded, File, Reader, Writer, Pool,
+	// ClassPool or Context gives. It is [os.ErrClosed].
 	ErrClosed = os.ErrClosed
 
 	// ErrQueueFull: TrySubmit had no room for all operations (EAGAIN).

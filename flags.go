@@ -40,7 +40,8 @@ func (f RWFlags) String() string {
 	return strings.Join(names, "|")
 }
 
-// PollEvents is a set of events as in poll(2): unix.POLLIN and so on.
+// PollEvents is a set of events as in poll(2): POLLIN and so on of
+// golang.org/x/sys/unix.
 type PollEvents uint32
 
 // What poll(2) tells also when it is not asked, from <poll.h>.

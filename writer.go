@@ -13,7 +13,8 @@ var (
 )
 
 // Writer writes a File from front to back with several writes in flight behind
-// the caller, so that a disk is kept busy. It is for one goroutine at a time.
+// the caller, so that a disk is kept busy. It is for one goroutine at a time. Sync
+// and Datasync of the File may run while Write does; Flush may not.
 //
 // The writes in flight end in any order: until Flush or Close has returned without
 // an error, parts of what was written may be in the file and others before them
@@ -50,7 +51,10 @@ type WriterOptions struct {
 // done; f stays open.
 //
 // A file that grows is written one operation at a time by some file systems. Where
-// the size is known, [File.Preallocate] and [File.Truncate] to it first.
+// the size is known, [File.Preallocate] and [File.Truncate] to it first. For a log
+// that is flushed record by record leave out the Truncate: behind the end a part
+// of a block goes through the page cache, within the file it costs a read and a
+// write. Fill whole blocks where you can.
 func NewWriter(f *File, opts *WriterOptions) (*Writer, error) {
 	var o WriterOptions
 	if opts != nil {
@@ -189,8 +193,9 @@ func (w *Writer) fail(err error) {
 }
 
 // Flush writes what is not written yet, in the end the block that is not full, and
-// waits for all of it. The file is as long then as what was written, to the byte.
-// Nothing is durable before [File.Sync] or [File.Datasync].
+// waits for all of it. The file then ends, to the byte, where the last written one
+// is, or where it ended before if that is later: nothing is cut off. Nothing is
+// durable before [File.Sync] or [File.Datasync].
 func (w *Writer) Flush() error {
 	if err := w.failed(); err != nil {
 		return err
