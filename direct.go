@@ -52,14 +52,35 @@ func (f *File) readWhole(ctx context.Context, op Op, off int64, n int) (int, err
 	}
 	defer f.locks.unlock(l)
 	got, err := f.do(ctx, op.WithResume())
-	if errors.Is(err, syscall.EIO) && op.buf != nil && op.buf.pin() {
-		defer op.buf.drop()
-		got, err = f.inPieces(ctx, op.buf.slice(), off, (*File).readPiece) // which tries again
+	if errors.Is(err, syscall.EIO) {
+		got, err = f.readAgain(ctx, op, off)
 	}
 	if err != nil {
 		return got, err
 	}
 	return got, f.outcome("pread", off, n, got, nil)
+}
+
+// readAgain reads into the Buffers of an operation piece by piece, as readPiece does,
+// which knows what to do about EIO. Held: the blocks.
+func (f *File) readAgain(ctx context.Context, op Op, off int64) (int, error) {
+	bufs := op.bufs
+	if op.buf != nil {
+		bufs = []*Buffer{op.buf}
+	}
+	done := 0
+	for _, b := range bufs {
+		if err := f.hold("pread", b); err != nil {
+			return done, err
+		}
+		n, err := f.inPieces(ctx, b.slice(), off+int64(done), (*File).readPiece)
+		b.drop()
+		done += n
+		if err != nil || n < b.size {
+			return done, err
+		}
+	}
+	return done, nil
 }
 
 // writeWhole writes n bytes with one operation.
@@ -242,7 +263,14 @@ const fewBlocks = 4
 func (f *File) readEdges(ctx context.Context, b *bounce, piece span, off int64, n int) (full bool, err error) {
 	block := f.block()
 	if piece.to-piece.from <= fewBlocks*block {
-		return f.readEdge(ctx, b, piece, piece)
+		edges := piece // and no whole block beside them: it may lie behind the end
+		if piece.from == off {
+			edges.from = piece.to - block
+		}
+		if piece.to == off+int64(n) {
+			edges.to = piece.from + block
+		}
+		return f.readEdge(ctx, b, piece, edges)
 	}
 	full = true
 	if piece.from != off {

@@ -240,8 +240,10 @@ func (f *File) outcome(op string, off int64, want, n int, err error) error {
 	return nil
 }
 
-// do runs one operation on the File's Queue.
+// do runs one operation on the File's Queue. The caller is between begin and
+// release.
 func (f *File) do(ctx context.Context, op Op) (int, error) {
+	op.held = true
 	if f.queue != nil {
 		return f.queue.Do(ctx, op)
 	}

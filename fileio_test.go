@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -721,4 +722,49 @@ func TestDescriptorAfterClose(t *testing.T) {
 	require.GreaterOrEqual(t, f.FD(), 0)
 	require.NoError(t, f.Close())
 	require.Equal(t, -1, f.FD())
+}
+
+// What a call has begun is done, also when the File is closed meanwhile.
+func TestCloseBesideAWrite(t *testing.T) {
+	for i := range scaled(20, 5) {
+		name := filepath.Join(testDir(t), fmt.Sprint("f", i))
+		f, err := Create(name)
+		require.NoError(t, err)
+		p := bytes.Repeat([]byte{1}, 8<<20)
+		done := make(chan error, 1)
+		go func() {
+			n, err := f.WriteAt(p, 0)
+			assert.True(t, n == len(p) || n == 0)
+			done <- err
+		}()
+		for f.state.Load() == 0 && len(done) == 0 {
+			runtime.Gosched()
+		}
+		require.NoError(t, f.Close())
+		if err = <-done; err != nil {
+			require.ErrorIs(t, err, ErrClosed)
+			continue // it had not begun
+		}
+		got, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(p, got))
+		require.NoError(t, os.Remove(name))
+	}
+}
+
+// A write from inside the file to the end of a block behind it reads the one block
+// that it changes, and writes once.
+func TestWriteOverTheEnd(t *testing.T) {
+	f := newFile(t, 2*block)
+	f.queue = newQueue(t, 4)
+	p := bytes.Repeat([]byte{7}, 3*block-100)
+	n, err := f.WriteAt(p, 100)
+	require.NoError(t, err)
+	require.Equal(t, len(p), n)
+	require.EqualValues(t, 2, f.queue.Stats().Submitted)
+	got := make([]byte, 3*block)
+	_, err = f.ReadAt(got, 0)
+	require.NoError(t, err)
+	require.Equal(t, -1, wrongAt(got[:100], 0, 0))
+	require.Equal(t, p, got[100:])
 }

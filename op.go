@@ -88,6 +88,7 @@ type Op struct {
 	kind       Kind
 	durability Durability
 	resume     bool
+	held       bool // the caller has a reference to the file
 }
 
 // Pread reads len(b.Bytes()) bytes at the offset, in bytes from the start of
@@ -360,7 +361,7 @@ func (o *Op) pin() *Error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	if o.file != nil && !o.file.acquire() {
+	if o.file != nil && !o.acquireFile() {
 		return o.failure(ErrClosed, "the file is closed")
 	}
 	if !o.pinMemory() {
@@ -392,6 +393,16 @@ func (o *Op) unpinMemory() {
 	for _, b := range o.bufs {
 		b.drop()
 	}
+}
+
+// acquireFile is File.acquire, but that what a call on a File has begun goes on
+// when the File is closed meanwhile.
+func (o *Op) acquireFile() bool {
+	if o.held {
+		o.file.state.Add(1)
+		return true
+	}
+	return o.file.acquire()
 }
 
 func (o *Op) releaseFile() {

@@ -101,7 +101,7 @@ func (q *Queue) again(index uint32, res int64) bool {
 		if q.closed { // somebody may interrupt it for ever
 			return false
 		}
-		if !s.op.resume && !s.op.file.acquire() {
+		if !s.op.resume && !s.op.acquireFile() {
 			return false
 		}
 		q.stats.Interrupted++
