@@ -26,16 +26,18 @@ func (q *Queue) sendBlocking() {
 
 // block is the goroutine of sendBlocking.
 func (q *Queue) block() {
+	s, errno := newSender(1)
 	q.mu.Lock()
-	if s := q.hireSender(); s != nil {
-		for len(q.blocking) > 0 && !q.waiting {
-			s.batch = append(s.batch[:0], q.blocking[0])
-			q.blocking = slices.Delete(q.blocking, 0, 1)
-			q.slots[s.batch[0]].stage = stageSent
-			q.sendTaken(s)
-		}
-		q.idle = append(q.idle, s)
+	if errno != 0 {
+		q.waitToSend(stuckAfter) // for memory
 	}
+	for len(q.blocking) > 0 && !q.waiting {
+		s.batch = append(s.batch[:0], q.blocking[0])
+		q.blocking = slices.Delete(q.blocking, 0, 1)
+		q.slots[s.batch[0]].stage = stageSent
+		q.sendTaken(s)
+	}
+	s.free()
 	q.blockers--
 	q.settle()
 	q.unlock()

@@ -18,7 +18,9 @@ import (
 //
 // A Queue holds an AIO context, a descriptor (an eventfd), a goroutine and C
 // memory until Close. While nothing completes the goroutine is parked on the
-// runtime's poller: no OS thread waits, however many operations are in flight.
+// runtime's poller: no OS thread waits, however many operations are in flight, but
+// for that of a Do that is alone. With Options.Polled there is no descriptor and no
+// goroutine.
 type Queue struct {
 	depth  int
 	limit  int // of operations in flight and completions that are unread
@@ -45,6 +47,7 @@ type Queue struct {
 	alone       int       // Dos in a row that have found nothing in flight
 	returning   int       // Dos that have completed and not come back yet
 	gathering   bool      // a Do lets others run before it sends
+	hurry       int       // so many Dos are not to do so
 	events      []event   // of who reads the ring
 	closed      bool
 	stats       Stats
@@ -77,8 +80,8 @@ type slot struct {
 	done      int       // bytes moved by the pieces before this one
 	stage     stage
 	sink      sink
-	cancelled bool // a poll that is to end
-	lone      bool // who leads waits for it, and it signals no eventfd
+	cancelled bool   // a poll that is to end
+	lone      uint64 // not 0: who leads waits for it, and it signals no eventfd
 }
 
 // stage is how far the operation of a slot has come.

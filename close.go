@@ -128,6 +128,9 @@ func (q *Queue) settle() {
 	if !q.closed || !q.atRest() {
 		return
 	}
+	if q.polled != nil {
+		q.polled.tell() // it may have found a sender still at work
+	}
 	select {
 	case <-q.drained:
 	default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"time"
 )
 
 // This file is the awaited operation: Do, and what it waits with.
@@ -32,7 +33,7 @@ type call struct {
 // I/O that blocks.
 func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	if q.polled != nil {
-		return 0, op.invalid("the queue is polled, and nobody may be there to complete it: use a Queue with a channel for Do")
+		return 0, q.orClosed(op.invalid("the queue is polled, and nobody may be there to complete it: use a Queue with a channel for Do"), op.waitError)
 	}
 	if err := q.pin(&op); err != nil {
 		return 0, q.orClosed(err, op.waitError)
@@ -46,9 +47,10 @@ func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	c := q.newCall()
 	index := q.accept(op, sinkCall, c)
 	if s := &q.slots[index]; q.mayLead(s) {
-		s.lone = true
+		number := q.stats.Submitted // names this operation: slots are used again
+		s.lone = number
 		q.flush()
-		q.lead(ctx, index)
+		q.lead(ctx, index, number)
 	} else {
 		q.flushTogether()
 	}
@@ -70,19 +72,34 @@ func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	return n, err
 }
 
+// A yield that took longer than slowYield shows that the processors are busy with
+// others, behind whom a Do must not queue. The next ungathered Dos do not yield.
+const (
+	slowYield  = 2 * time.Millisecond
+	ungathered = 1000
+)
+
 // flushTogether is flush for a Do. Completions come in bunches, and so do the next
 // Dos of those who waited for them: the first lets the others run before it sends
 // what they all have accepted. Held: mu, but not meanwhile.
 func (q *Queue) flushTogether() {
-	if q.gathering {
+	switch {
+	case q.gathering:
 		return // who gathers sends this too
-	}
-	if q.returning > 0 {
+	case q.hurry > 0:
+		q.hurry--
+	case q.returning > 0:
 		q.gathering = true
+		q.watch() // if it takes too long
 		q.unlock()
+		start := time.Now()
 		runtime.Gosched()
+		took := time.Since(start)
 		q.mu.Lock()
 		q.gathering = false
+		if took > slowYield {
+			q.hurry = ungathered
+		}
 	}
 	q.flush()
 }

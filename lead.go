@@ -39,16 +39,16 @@ func (q *Queue) mayLead(s *slot) bool {
 		kinds[s.op.kind].data && s.op.file.direct
 }
 
-// lead waits for the operation of a slot, at most until ctx ends. The operation is
+// lead waits for the lone operation of this number, at most until ctx ends. The operation is
 // in flight then, and a goroutine goes on. Held: mu, but not meanwhile.
-func (q *Queue) lead(ctx context.Context, index uint32) {
+func (q *Queue) lead(ctx context.Context, index uint32, number uint64) {
 	limit := time.Duration(-1)
 	if ctx.Done() != nil {
 		limit = leadFirst
 	}
-	for q.slots[index].lone { // or refused, or completed by the reaper
+	for q.slots[index].lone == number { // or refused, or completed by the reaper
 		if limit > 0 && ctx.Err() != nil {
-			go q.leadOn(index)
+			go q.leadOn(index, number)
 			return
 		}
 		q.awaitEvents(limit)
@@ -74,8 +74,8 @@ func (q *Queue) awaitEvents(limit time.Duration) {
 }
 
 // leadOn is the goroutine of lead.
-func (q *Queue) leadOn(index uint32) {
+func (q *Queue) leadOn(index uint32, number uint64) {
 	q.mu.Lock()
-	q.lead(context.Background(), index)
+	q.lead(context.Background(), index, number)
 	q.unlock()
 }

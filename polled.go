@@ -69,9 +69,9 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 	case q.ch == nil:
 		return 0, &Error{Op: "reap", Err: errZeroQueue}
 	case q.polled == nil:
-		return 0, invalidf("reap", "the queue has a channel: receive from Completions, or set Options.Polled")
+		return 0, q.orClosed(invalidf("reap", "the queue has a channel: receive from Completions, or set Options.Polled"), reapError)
 	case minimum < 0 || minimum > len(to):
-		return 0, invalidf("reap", "minimum %d: must be 0 to %d, the room for completions", minimum, len(to))
+		return 0, q.orClosed(invalidf("reap", "minimum %d: must be 0 to %d, the room for completions", minimum, len(to)), reapError)
 	case ctx == nil:
 		return 0, &Error{Op: "reap", Err: errNilContext}
 	}
@@ -80,7 +80,7 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 	}
 	if minimum > 0 {
 		if err := q.polled.enter(ctx); err != nil {
-			return 0, &Error{Op: "reap", Err: err}
+			return 0, reapError(err)
 		}
 	}
 	q.mu.Lock()
@@ -88,10 +88,12 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 	q.unlock()
 	<-q.polled.token
 	if err != nil {
-		return n, &Error{Op: "reap", Err: err}
+		return n, reapError(err)
 	}
 	return n, nil
 }
+
+func reapError(cause error) error { return &Error{Op: "reap", Err: cause} }
 
 // enter makes the caller the one that reads the ring.
 func (p *polled) enter(ctx context.Context) error {
@@ -124,8 +126,10 @@ func (q *Queue) reapInto(ctx context.Context, to []Completion, minimum int) (int
 		switch {
 		case n >= minimum && (n > 0 || !q.closed):
 			return n, nil
-		case q.closed && q.atRest():
+		case q.closed && q.atRest() && q.polled.count == 0:
 			return n, ErrClosed
+		case minimum == 0:
+			return n, nil
 		case ctx.Err() != nil:
 			return n, ctx.Err()
 		case len(q.free) < q.depth:
@@ -133,6 +137,13 @@ func (q *Queue) reapInto(ctx context.Context, to []Completion, minimum int) (int
 		default:
 			q.awaitAnything(ctx)
 		}
+	}
+}
+
+// makeRoom frees the slots of what has completed, for who submits where nobody
+// reads the ring but Reap. Held: mu.
+func (q *Queue) makeRoom() {
+	for q.polled != nil && !q.leading && len(q.free) == 0 && q.takeEvents() > 0 {
 	}
 }
 

@@ -4,6 +4,7 @@ package libaio
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"syscall"
 	"testing"
@@ -36,8 +37,6 @@ func TestReap(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, 1, got)
 		}
-		_, err := q.TrySubmit(Noop())
-		require.ErrorIs(t, err, ErrQueueFull)
 		seen := 0
 		for seen < n {
 			minimum := min(1+round%7, n-seen)
@@ -56,6 +55,94 @@ func TestReap(t *testing.T) {
 		require.Zero(t, got)
 	}
 	require.Zero(t, q.Stats().Wakeups)
+}
+
+// One loop may submit until the places are used up, too: who submits takes what has
+// completed. Then the queue is full.
+func TestPolledSubmitBeyondDepth(t *testing.T) {
+	const depth = 4
+	q, f, b := newPolledQueue(t, depth), newFile(t, block), newBuffer(t, block)
+	op := Pread(f, b, 0)
+	for accepted := 0; accepted < 2*depth; {
+		n, err := q.TrySubmit(op)
+		accepted += n
+		require.True(t, err == nil || errors.Is(err, ErrQueueFull))
+		require.LessOrEqual(t, q.Stats().InFlight+q.Stats().Unread, 2*depth)
+	}
+	n, err := q.TrySubmit(op)
+	require.ErrorIs(t, err, ErrQueueFull)
+	require.Zero(t, n)
+	to := make([]Completion, 3*depth)
+	n, err = q.Reap(ctxOf(t), to, 2*depth)
+	require.NoError(t, err)
+	require.Equal(t, 2*depth, n)
+}
+
+// A Close and a Reap that meet while a sender is still coming back end both.
+func TestPolledCloseBesideReap(t *testing.T) {
+	f := newFile(t, block)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range scaled(150, 40) {
+				q, err := NewQueue(2, &Options{Polled: true})
+				if !assert.NoError(t, err) {
+					return
+				}
+				b := newBuffer(t, block)
+				var both sync.WaitGroup
+				both.Go(func() {
+					for to := make([]Completion, 2); ; {
+						if _, err := q.Reap(context.Background(), to, 1); err != nil {
+							assert.ErrorIs(t, err, ErrClosed)
+							return
+						}
+					}
+				})
+				_, err = q.Submit(context.Background(), Pread(f, b, 0))
+				assert.NoError(t, err)
+				assert.NoError(t, q.Close())
+				both.Wait()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// After Close that is what is said, whatever else is wrong.
+func TestPolledClosedComesFirst(t *testing.T) {
+	p, q := newPolledQueue(t, 1), newQueue(t, 1)
+	require.NoError(t, p.Close())
+	require.NoError(t, q.Close())
+	to := make([]Completion, 1)
+	_, err := p.Reap(ctxOf(t), to, 2)
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = p.Do(ctxOf(t), Noop())
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = q.Reap(ctxOf(t), to, 1)
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+// With a minimum of 0 Reap waits for nothing, also when the queue is closing; what
+// is left is not passed over.
+func TestReapOfNothing(t *testing.T) {
+	q := newPolledQueue(t, 2)
+	r, w := newPipe(t)
+	f := BorrowFD(r.fd, "") // of the pipe, for a poll that a Close would cancel
+	_ = w
+	_, err := q.Submit(ctxOf(t), Poll(f, unix.POLLIN), Noop())
+	require.NoError(t, err)
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	require.Error(t, q.Shutdown(over))
+	_, err = q.Reap(ctxOf(t), make([]Completion, 2), 0)
+	require.NoError(t, err)
+	require.NoError(t, q.Close())
+	n, err := q.Reap(ctxOf(t), nil, 0)
+	require.Zero(t, n)
+	if q.Stats().Unread > 0 {
+		require.NoError(t, err)
+	}
 }
 
 func TestReapBadInput(t *testing.T) {

@@ -152,6 +152,7 @@ func (q *Queue) awaitRoom(ctx context.Context, want int, onChannel bool) (int, e
 	if err := q.stopped(ctx); err != nil {
 		return 0, err
 	}
+	q.makeRoom()
 	if q.waiters.none() {
 		if n := q.room(onChannel); n > 0 {
 			return min(n, want), nil
@@ -186,7 +187,7 @@ func (q *Queue) wait(ctx context.Context, w *waiter) {
 			again = w.timer.C
 			delay = min(2*delay, lookAgainMost)
 		}
-		q.mu.Unlock()
+		q.unlock()
 		select {
 		case <-w.ready:
 		case <-again:

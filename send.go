@@ -81,7 +81,7 @@ func (s *sender) free() {
 // enqueue makes the operation of a slot pending. Held: mu.
 func (q *Queue) enqueue(index uint32) {
 	s := &q.slots[index]
-	s.stage, s.lone = stagePending, false
+	s.stage, s.lone = stagePending, 0
 	if s.op.blocks() {
 		q.blocking = append(q.blocking, index)
 	} else {
@@ -243,24 +243,30 @@ func (q *Queue) noRoom(batch []uint32) {
 		q.tries++
 		q.stats.Retries++
 	}
-	for _, index := range slices.Backward(batch) {
-		if s := &q.slots[index]; s.cancelled || s.sink == sinkAbandoned {
+	q.putBack(slices.DeleteFunc(batch, func(index uint32) bool {
+		s := &q.slots[index]
+		gone := s.cancelled || s.sink == sinkAbandoned
+		if gone {
 			q.giveUp(index, syscall.ECANCELED)
-		} else {
-			q.putBack(index)
 		}
-	}
+		return gone
+	}))
 }
 
-// putBack makes an operation pending that was in the hands of a sender, before
-// all others. Held: mu.
-func (q *Queue) putBack(index uint32) {
-	s := &q.slots[index]
-	s.stage, s.lone = stagePending, false
-	if s.op.blocks() {
-		q.blocking = slices.Insert(q.blocking, 0, index)
+// putBack makes operations pending that were in the hands of a sender, before all
+// others. Held: mu.
+func (q *Queue) putBack(batch []uint32) {
+	if len(batch) == 0 {
+		return
+	}
+	for _, index := range batch {
+		s := &q.slots[index]
+		s.stage, s.lone = stagePending, 0
+	}
+	if q.slots[batch[0]].op.blocks() { // and so is alone
+		q.blocking = slices.Insert(q.blocking, 0, batch...)
 	} else {
-		q.pending = slices.Insert(q.pending, 0, index)
+		q.pending = slices.Insert(q.pending, 0, batch...)
 	}
 }
 
@@ -318,7 +324,7 @@ func (q *Queue) prepare(s *sender) {
 		slot := &q.slots[index]
 		s.reqs[i] = slot.op.request(index, slot.done, iov)
 		iov = iov[len(slot.op.bufs):]
-		if slot.lone { // and alone in its batch
+		if slot.lone != 0 { // and alone in its batch
 			s.eventfd = -1
 		}
 		if !slot.op.resume {

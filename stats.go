@@ -16,8 +16,8 @@ type Stats struct {
 	Batches        uint64        // batches submitted: one crossing into C each, and one more behind each refusal
 	SubmitCalls    uint64        // calls of io_submit
 	PartialSubmits uint64        // calls of io_submit that took some but not all
-	Retries        uint64        // calls of io_submit repeated after EAGAIN
-	SubmitTime     time.Duration // time the batches took, Retries included: more than microseconds each without those means that io_submit blocks
+	Retries        uint64        // waits after EAGAIN before io_submit is called again
+	SubmitTime     time.Duration // time the batches took: more than microseconds each means that io_submit blocks
 	Resumed        uint64        // remainders of short transfers that were asked for
 	Interrupted    uint64        // operations done again because a signal had ended them
 
@@ -75,8 +75,8 @@ func (s *Stats) completed(res int64) {
 
 // submission is what sending one batch took.
 type submission struct {
-	calls, partial, retries int
-	time                    time.Duration
+	calls, partial int
+	time           time.Duration
 }
 
 func (t *submission) add(s sent) {
@@ -88,6 +88,5 @@ func (s *Stats) note(t submission) {
 	s.Batches++
 	s.SubmitCalls += uint64(t.calls)
 	s.PartialSubmits += uint64(t.partial)
-	s.Retries += uint64(t.retries)
 	s.SubmitTime += t.time
 }

@@ -118,6 +118,7 @@ func (q *Queue) TrySubmit(ops ...Op) (int, error) {
 		unpinAll(ops)
 		return 0, submitError(err, 0, len(ops))
 	}
+	q.makeRoom()
 	n := min(len(ops), q.room(true))
 	q.acceptAll(ops[:n])
 	q.flush()
