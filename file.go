@@ -217,6 +217,10 @@ func NewFileOptions(f *os.File, opts *FileOptions) (*File, error) {
 // receive I/O that was meant for the old one. The name is for error messages;
 // "" stands for the number. A descriptor that is not open fails the operation
 // with EBADF.
+//
+// The File's own methods may open the file a second time, for what WriteAt writes
+// at its end. Close closes that one, and with it drops the locks of fcntl(2) that
+// the process holds on the file.
 func BorrowFD(fd int, name string) *File {
 	if name == "" {
 		name = fmt.Sprintf("fd %d", fd)

@@ -51,9 +51,9 @@ func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, err
 // that the file ends in is written through the page cache: Sync or Datasync bring
 // it to the device, and the next direct I/O on it waits for that.
 //
-// The lock is that of all Files of this process on the same file. It does not bind
-// other processes, nor operations that are given to a Queue: these must leave
-// blocks alone that WriteAt writes a part of.
+// The lock is that of all Files of this process that do direct I/O on the same
+// file. It does not bind buffered Files, other processes, nor operations that are
+// given to a Queue: these must leave blocks alone that WriteAt writes a part of.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	return f.WriteAtContext(context.Background(), p, off)
 }

@@ -1,0 +1,93 @@
+//go:build linux
+
+package libaio
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// Who leads is the one reader of the ring, and nobody else sends in its call.
+func TestMayLead(t *testing.T) {
+	q, f, b := newQueue(t, 4), newFile(t, block), newBuffer(t, block)
+	free := q.free
+	may := func(op Op, change func()) bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.free, q.alone = free[:3], loneTimes
+		change()
+		s := slot{op: op}
+		may := q.mayLead(&s)
+		q.free, q.alone, q.leading, q.waiting, q.sending, q.blockers = free, 0, false, false, 0, 0
+		return may
+	}
+	read := Pread(f, b, 0)
+	require.True(t, may(read, func() {}))
+	for name, change := range map[string]func(){
+		"not alone before":       func() { q.alone = loneTimes - 1 },
+		"others are in flight":   func() { q.free = free[:2] },
+		"somebody leads":         func() { q.leading = true },
+		"the kernel has no room": func() { q.waiting = true },
+		"a sender is at work":    func() { q.sending = 1 },
+		"a blocker is at work":   func() { q.blockers = 1 },
+	} {
+		require.False(t, may(read, change), name)
+	}
+	require.False(t, may(Pread(BorrowFD(0, ""), b, 0), func() {}), "buffered")
+	require.False(t, may(Poll(f, unix.POLLIN), func() {}))
+}
+
+// What is sent again is not lone any more: it signals as all others.
+func TestSentAgainIsNotLone(t *testing.T) {
+	q, f, b := newQueue(t, 2), newFile(t, block), newBuffer(t, block)
+	goOn := holdSending(q)
+	_, err := q.Submit(ctxOf(t), Pread(f, b, 0))
+	require.NoError(t, err)
+	q.mu.Lock()
+	index := q.pending[0]
+	for _, again := range []func(){func() { q.enqueue(index) }, func() { q.putBack([]uint32{index}) }} {
+		q.pending = q.pending[:0]
+		q.slots[index].lone, q.slots[index].stage = 1, stageSent
+		again()
+		require.Zero(t, q.slots[index].lone)
+		require.Equal(t, stagePending, q.slots[index].stage)
+		require.Equal(t, []uint32{index}, q.pending)
+	}
+	q.mu.Unlock()
+	goOn()
+	require.NoError(t, receive(t, q, 1)[0].Err)
+}
+
+// A poll that is cancelled while a sender has it in hand, and the kernel does not
+// know it yet, is cancelled behind the call; where the kernel has no room for it,
+// at once.
+func TestCancelInTheHandsOfASender(t *testing.T) {
+	q := newQueue(t, 2)
+	r, _ := newPipe(t)
+	for _, room := range []bool{true, false} {
+		goOn := holdSending(q)
+		_, err := q.Submit(ctxOf(t), Poll(r, unix.POLLIN).WithTag(1))
+		require.NoError(t, err)
+		q.mu.Lock()
+		s := q.hireSender()
+		q.sending++
+		q.takeBatch(s)
+		q.unlock()
+		require.Equal(t, 1, q.Cancel(1))
+		q.mu.Lock()
+		if room {
+			q.sendTaken(s)
+		} else {
+			q.noRoom(s.batch)
+		}
+		q.sending--
+		q.idle = append(q.idle, s)
+		q.unlock()
+		require.ErrorIs(t, receive(t, q, 1)[0].Err, syscall.ECANCELED)
+		goOn()
+		requireNotHeld(t, r)
+	}
+}
