@@ -96,8 +96,9 @@ func TestNewFile(t *testing.T) {
 		_, err = q.Do(ctxOf(t), Pread(f, b, 1))
 		require.ErrorIs(t, err, ErrMisaligned)
 	}
+	fd := uintptr(f.FD())
 	require.NoError(t, f.Close())
-	_, err = unix.FcntlInt(uintptr(f.FD()), unix.F_GETFD, 0)
+	_, err = unix.FcntlInt(fd, unix.F_GETFD, 0)
 	require.ErrorIs(t, err, unix.EBADF)
 
 	_, err = NewFile(of)

@@ -41,10 +41,11 @@ func TestFileClosedInFlight(t *testing.T) {
 	in, out := r.buffer(block, 0, 9), r.buffer(block, block, 1)
 	r.submit(libaio.Pread(f, in, 0), libaio.Pwrite(f, out, block))
 	r.await("f", 2)
+	fd := f.FD()
 	require.NoError(t, f.Close())
 	r.awaitKind("f", "flush", 1)
 	o := other(t)
-	require.Equal(t, f.FD(), int(o.Fd()), "the number was not used again, so this shows nothing")
+	require.Equal(t, fd, int(o.Fd()), "the number was not used again, so this shows nothing")
 	require.Zero(t, r.count("f", "release"), "the kernel has let go of a file in flight")
 
 	r.open("g")
@@ -66,11 +67,12 @@ func TestFileClosedBeforeItIsSent(t *testing.T) {
 	f := r.file(asyncMount, Spec{Name: "f", Data: pattern(2*block, 0, 0)})
 	in, out := r.buffer(block, 0, 9), r.buffer(block, block, 1)
 	r.submit(libaio.Pread(f, in, 0), libaio.Pwrite(f, out, block))
+	fd := f.FD()
 	require.NoError(t, f.Close())
 	var others []*os.File
 	for range 3 {
 		o := other(t)
-		require.NotEqual(t, f.FD(), int(o.Fd()), "the number is free before its operations were sent")
+		require.NotEqual(t, fd, int(o.Fd()), "the number is free before its operations were sent")
 		others = append(others, o)
 	}
 	require.Zero(t, r.count("f", "flush"))
