@@ -104,10 +104,14 @@ func TestLoneDoWakesNobody(t *testing.T) {
 	q, f, b := newQueue(t, 4), newFile(t, 8*block), newBuffer(t, block)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	_, err := q.Submit(context.Background(), Pread(f, b, 0)) // so that the reaper has begun
+	require.NoError(t, err)
+	receive(t, q, 1)
 	for range loneTimes {
 		_, err := q.Do(ctx, Noop())
 		require.NoError(t, err)
 	}
+	before := q.Stats().Wakeups
 	for i := range 100 {
 		for _, ctx := range []context.Context{context.Background(), ctx} {
 			at := int64(i%8) * block
@@ -117,12 +121,13 @@ func TestLoneDoWakesNobody(t *testing.T) {
 			requirePattern(t, b.Bytes(), at, 0)
 		}
 	}
-	require.Zero(t, q.Stats().Wakeups)
+	require.LessOrEqual(t, q.Stats().Wakeups-before, uint64(2), "it may have been looking a last time")
 
-	_, err := q.Submit(context.Background(), Pread(f, b, 0))
+	before = q.Stats().Wakeups
+	_, err = q.Submit(context.Background(), Pread(f, b, 0))
 	require.NoError(t, err)
 	receive(t, q, 1)
-	require.Eventually(t, func() bool { return q.Stats().Wakeups > 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return q.Stats().Wakeups > before }, time.Minute, time.Millisecond)
 }
 
 // What completes while a lone Do is being woken is not left in the ring.

@@ -546,13 +546,16 @@ func TestWithdrawWithoutRoom(t *testing.T) {
 	a, b := newBuffer(t, block), newBuffer(t, block)
 	defer exhaust(t, q)()
 	cancelled := func() bool {
+		q.mu.Lock()
+		q.tries = 0
+		q.mu.Unlock()
 		_, err := q.Submit(ctxOf(t), Pread(f, a, 0).WithTag(1), Pread(f, b, 0).WithTag(2))
 		require.NoError(t, err)
 		n := q.Cancel(1)
 		for _, c := range receive(t, q, 2) {
 			if n == 1 && c.Tag == 1 {
 				require.ErrorIs(t, c.Err, syscall.ECANCELED)
-			} else {
+			} else if c.Err != nil { // the kernel may have had room after all
 				require.ErrorIs(t, c.Err, syscall.EAGAIN)
 			}
 		}
@@ -560,6 +563,9 @@ func TestWithdrawWithoutRoom(t *testing.T) {
 	}
 	require.Eventually(t, cancelled, time.Minute, time.Millisecond)
 	withdrawn := func() bool {
+		q.mu.Lock()
+		q.tries = 0 // the kernel took something: it is asked again and again
+		q.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 		defer cancel()
 		_, err := q.Do(ctx, Pread(f, a, 0))
