@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golibaio/libaio/internal/leftover"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -40,7 +41,7 @@ func TestQueueCreateAndCloseAtOnce(t *testing.T) {
 // them.
 func TestCloseGivesContextsBack(t *testing.T) {
 	const queues, depth = 10, 500
-	contexts := aioContexts()
+	contexts := leftover.Contexts()
 	var qs []*Queue
 	before := aioNr(t)
 	for range queues {
@@ -48,13 +49,13 @@ func TestCloseGivesContextsBack(t *testing.T) {
 		require.NoError(t, err)
 		qs = append(qs, q)
 	}
-	require.Equal(t, contexts+queues, aioContexts())
+	require.Equal(t, contexts+queues, leftover.Contexts())
 	full := aioNr(t)
 	require.Greater(t, full, before+queues*depth/2)
 	for _, q := range qs {
 		require.NoError(t, q.Close())
 	}
-	require.Equal(t, contexts, aioContexts())
+	require.Equal(t, contexts, leftover.Contexts())
 	require.Eventually(t, func() bool { return aioNr(t) < full-queues*depth/2 }, time.Minute, time.Millisecond)
 }
 

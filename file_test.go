@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/golibaio/libaio/internal/leftover"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -160,7 +161,7 @@ func TestFileCloseWhileInUse(t *testing.T) {
 
 func TestFileCloseRace(t *testing.T) {
 	name := newFile(t, block).Name()
-	before := openFDs()
+	before := leftover.Descriptors()
 	for range 300 {
 		f, err := Open(name)
 		require.NoError(t, err)
@@ -176,7 +177,7 @@ func TestFileCloseRace(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	require.LessOrEqual(t, openFDs(), before)
+	require.LessOrEqual(t, leftover.Descriptors(), before)
 }
 
 // A descriptor that is closed and used again between Submit and io_submit

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golibaio/libaio/internal/leftover"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -381,7 +382,7 @@ func TestHarnessContextsUsedUp(t *testing.T) {
 	if limit > 1<<21 {
 		t.Skipf("fs.aio-max-nr is %d: the rings would take %d MiB of memory", limit, limit*64>>20)
 	}
-	before := aioContexts()
+	before := leftover.Contexts()
 	var contexts []*Context
 	var full error
 	for full == nil {
@@ -391,7 +392,7 @@ func TestHarnessContextsUsedUp(t *testing.T) {
 		}
 	}
 	q, queueFull := NewQueue(size, nil)
-	taken, mapped := aioNr(t), aioContexts()
+	taken, mapped := aioNr(t), leftover.Contexts()
 	var wg sync.WaitGroup
 	for _, c := range contexts {
 		wg.Go(func() { assert.NoError(t, c.Destroy()) })
@@ -405,7 +406,7 @@ func TestHarnessContextsUsedUp(t *testing.T) {
 	t.Logf("%d contexts of %d, aio-nr %d of %d: %v", len(contexts), size, taken, limit, full)
 	require.LessOrEqual(t, len(contexts), limit/size)
 	require.Equal(t, before+len(contexts), mapped)
-	require.Equal(t, before, aioContexts())
+	require.Equal(t, before, leftover.Contexts())
 	for _, err := range []error{full, queueFull} {
 		if err == nil {
 			continue

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golibaio/libaio/internal/leftover"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -128,7 +129,7 @@ func on(t *testing.T, size int, test func(t *testing.T, f *File)) {
 // counterpart is a Context that no Setup has made, which is invalid, or that was
 // destroyed, which is closed.
 func TestHarnessBadSetup(t *testing.T) {
-	contexts := aioContexts()
+	contexts := leftover.Contexts()
 	for _, n := range []int{0, -1, -1000, math.MinInt, maxDepth + 1, math.MaxInt32, math.MaxInt} {
 		c, err := Setup(n)
 		require.ErrorIs(t, err, syscall.EINVAL)
@@ -138,7 +139,7 @@ func TestHarnessBadSetup(t *testing.T) {
 		require.ErrorIs(t, err, syscall.EINVAL)
 		require.Nil(t, q)
 	}
-	require.Equal(t, contexts, aioContexts(), "a failed setup leaves nothing")
+	require.Equal(t, contexts, leftover.Contexts(), "a failed setup leaves nothing")
 
 	c := newContext(t, 1)
 	require.NoError(t, c.Destroy())

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/golibaio/libaio/internal/leftover"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -69,7 +70,7 @@ func TestGetEventsDenied(t *testing.T) {
 		require.ErrorIs(t, err, syscall.EPERM)
 		require.ErrorContains(t, err, "io_getevents")
 		require.ErrorContains(t, err, "a seccomp profile must allow it beside io_setup")
-		assert.Zero(t, aioContexts())
+		assert.Zero(t, leftover.Contexts())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/golibaio/libaio/internal/leftover"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +32,7 @@ func TestNoEventfd(t *testing.T) {
 		require.ErrorIs(t, err, syscall.ENOSYS)
 		require.ErrorContains(t, err, "eventfd")
 		require.ErrorContains(t, err, "CONFIG_EVENTFD")
-		require.Zero(t, aioContexts())
+		require.Zero(t, leftover.Contexts())
 	}
 }
 
@@ -51,7 +52,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 	require.ErrorContains(t, queueErr, "RLIMIT_NOFILE 3: raise it (ulimit -n)")
 	require.ErrorIs(t, openErr, syscall.EMFILE)
 	require.ErrorContains(t, openErr, name)
-	require.Zero(t, aioContexts())
+	require.Zero(t, leftover.Contexts())
 	requireQueueWorks(t)
 }
 

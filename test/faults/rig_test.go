@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/golibaio/libaio"
+	"github.com/golibaio/libaio/internal/leftover"
 )
 
 // This file is what most tests stand on: a file system, a queue, and the checks
@@ -217,7 +218,7 @@ func result[T any](t testing.TB, what string, ch <-chan T) T {
 	case v := <-ch:
 		return v
 	case <-time.After(patience):
-		t.Fatalf("%s hangs:\n%s", what, strings.Join(stacks(), "\n\n"))
+		t.Fatalf("%s hangs:\n%s", what, strings.Join(leftover.Stacks(), "\n\n"))
 		panic("unreachable")
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/golibaio/libaio/internal/leftover"
 )
 
 // This file starts, asks and ends the server of the file system.
@@ -112,7 +114,7 @@ func (s *server) abort() {
 		dir := filepath.Join(s.dir, m)
 		err := syscall.Unmount(dir, syscall.MNT_FORCE|syscall.MNT_DETACH)
 		// There is none where the test was skipped, or has done this itself.
-		if err != nil && lines("/proc/self/mounts", dir+" ") > 0 {
+		if err != nil && leftover.Lines("/proc/self/mounts", dir+" ") > 0 {
 			s.t.Errorf("unmount: %v", err)
 		}
 	}
