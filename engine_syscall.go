@@ -104,7 +104,8 @@ func sysSubmit(ctx, iocbs, ptrs uintptr, reqs []request, eventfd int) sent {
 func sysResubmit(ctx, ptrs uintptr, from, n int) (s sent) {
 	raceSubmit()
 	for s.n < n {
-		got, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, ctx, uintptr(n-s.n), ptrs+uintptr(from+s.n)*ptrSize)
+		asked := portion(s.n, n-s.n)
+		got, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, ctx, uintptr(asked), ptrs+uintptr(from+s.n)*ptrSize)
 		s.calls++
 		switch {
 		case errno == syscall.EINTR:
@@ -116,13 +117,17 @@ func sysResubmit(ctx, ptrs uintptr, from, n int) (s sent) {
 			return s
 		default:
 			s.n += int(got)
-			if s.n < n {
+			if int(got) < asked {
 				s.partial++
 			}
 		}
 	}
 	return s
 }
+
+// portion is how many of left operations the next io_submit gets when so many
+// have gone before, as golibaio_portion in libaio.h.
+func portion(before, left int) int { return min(max(2, before/2), left) }
 
 // sysSubmitIOCBs submits prepared iocbs by address (io_submit). It may accept
 // fewer than it is given.

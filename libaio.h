@@ -119,6 +119,18 @@ static inline void golibaio_prepare(struct iocb *cb, const struct golibaio_reque
 	cb->data = (void *)(uintptr_t)r->slot; // at most 32 bits: fits a pointer everywhere
 }
 
+// golibaio_portion is how many of left operations the next io_submit gets when
+// so many have gone before. The kernel keeps a call of more than two from the
+// device until all of it is prepared, and a device at rest waits for that long.
+// So the first go at once, and those behind them in growing portions, prepared
+// while the device works.
+static inline long golibaio_portion(long before, long left)
+{
+	long n = before < 4 ? 2 : before / 2;
+
+	return n < left ? n : left;
+}
+
 // golibaio_push calls io_submit until all of ptrs is accepted or the first of
 // the rest is refused. io_submit may accept a part and name the reason only
 // when it is asked again.
@@ -128,12 +140,13 @@ static inline struct golibaio_sent golibaio_push(uintptr_t ctx, uintptr_t ptrs, 
 	struct iocb **p = (struct iocb **)ptrs;
 
 	while (s.n < n) {
-		int rc = io_submit((io_context_t)ctx, n - s.n, p + s.n);
+		long portion = golibaio_portion(s.n, n - s.n);
+		int rc = io_submit((io_context_t)ctx, portion, p + s.n);
 
 		s.calls++;
 		if (rc > 0) {
 			s.n += rc;
-			s.partial += s.n < n;
+			s.partial += rc < portion;
 		} else if (rc != -EINTR) {
 			s.err = rc ? rc : -EAGAIN;
 			break;
