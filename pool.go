@@ -160,7 +160,9 @@ func (p *Pool) put(b *Buffer) {
 // for that. They look at the stores behind their announcement in gate, and this
 // looks at gate behind the store: one of the two sees the other.
 func (p *Pool) stash(b *Buffer) {
-	p.shard().store(b)
+	if s := p.shard(); debugMemory || s.slot.Load() != b {
+		s.store(b)
+	}
 	if gate := p.budget.gate.Load(); gate != 0 {
 		p.budget.returned(p, b, gate)
 	}

@@ -646,6 +646,63 @@ func TestShardStore(t *testing.T) {
 	putAll(t, p, bs)
 }
 
+// What store decides by may be out of date when it replaces the Buffer in the
+// slot: whoever is idle has a hint afterwards.
+func TestShardReplace(t *testing.T) {
+	if debugMemory {
+		t.Skip("built with aiodebug, which does not use the slot")
+	}
+	p := newPoolWith(t, block, nil)
+	s := &p.shards[0]
+	for name, slot := range map[string]int{"the old one is put back meanwhile": 0, "a third takes the slot": 2} {
+		bs := get(t, p, 3)
+		s.slot.Store(bs[slot])
+		for _, b := range bs {
+			require.NoError(t, b.retire("put", stateFreed|stateIdle))
+		}
+		s.list(bs[2-slot]) // which has no hint else
+		s.replace(bs[0], bs[1])
+		found := map[*Buffer]bool{}
+		for b := p.find(); b != nil; b = p.find() {
+			require.False(t, found[b], "%s: found twice", name)
+			found[b] = true
+		}
+		require.Len(t, found, 3, name)
+		putAll(t, p, bs)
+	}
+}
+
+// A Buffer that was used since somebody looked is not buried.
+func TestBuryOutOfDate(t *testing.T) {
+	p := newPoolWith(t, block, nil)
+	b := get(t, p, 1)[0]
+	require.NoError(t, p.Put(b))
+	seen := b.state.Load() &^ stateListed
+	require.Same(t, b, get(t, p, 1)[0])
+	require.False(t, b.bury(seen), "in use")
+	require.NoError(t, p.Put(b))
+	require.False(t, b.bury(seen), "in a later life")
+	require.EqualValues(t, block, p.Trim())
+	require.False(t, b.bury(seen), "buried before")
+}
+
+// Bytes that come back without a Buffer wake who waits: of a Trim, or of a
+// mapping that there was no memory for.
+func TestPoolUnreserveWakes(t *testing.T) {
+	p := newPoolWith(t, block, &PoolOptions{Limit: block})
+	g := p.budget
+	require.True(t, g.reserve(p))
+	first := &getter{turn: make(chan struct{}, 1)}
+	g.queue = append(g.queue, first)
+	g.gate.Add(gateWaiter)
+	require.False(t, g.reserve(p))
+	require.Empty(t, first.turn)
+	g.unreserve(block)
+	require.Len(t, first.turn, 1)
+	g.leave(first)
+	putAll(t, p, get(t, p, 1))
+}
+
 // While somebody is first in the queue nobody overtakes, neither Get nor the
 // second in the queue; who leaves without taking has the next one look.
 func TestPoolFirstLeaves(t *testing.T) {

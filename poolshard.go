@@ -1,7 +1,6 @@
 package libaio
 
 import (
-	"math/bits"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -28,17 +27,21 @@ type shard struct {
 }
 
 func newShards() []shard {
-	n := max(8, 4*runtime.GOMAXPROCS(0))
-	return make([]shard, 1<<bits.Len(uint(n-1)))
+	return make([]shard, max(16, 8*runtime.GOMAXPROCS(0)))
 }
 
-// shard is the one for this goroutine: by its stack, as nothing else tells
-// goroutines apart for nothing. Any shard is right, this one is likely not used
+// shard is the one for this goroutine. Any is right, this one is likely not used
 // by others at the time.
-func (p *Pool) shard() *shard {
+func (p *Pool) shard() *shard { return &p.shards[goroutineSlot(len(p.shards))] }
+
+// goroutineSlot is one of n for this goroutine: by its stack, as nothing else
+// tells goroutines apart for nothing. Stacks are 2 KiB at least, and lie side by
+// side: multiples of the golden ratio, of which this takes the fraction, are far
+// from each other for neighbours at any small distance.
+func goroutineSlot(n int) int {
 	var here byte
-	h := uint64(uintptr(unsafe.Pointer(&here))>>12) * 0x9E3779B97F4A7C15
-	return &p.shards[h>>32&uint64(len(p.shards)-1)]
+	fraction := uint64(uintptr(unsafe.Pointer(&here))>>11) * 0x9E3779B97F4A7C15
+	return int(fraction >> 32 * uint64(n) >> 32)
 }
 
 // quick takes the Buffer of the slot.
@@ -62,6 +65,14 @@ func (s *shard) store(b *Buffer) {
 	case old == b:
 	case old != nil && old.idle():
 		s.list(b)
+	default:
+		s.replace(old, b)
+	}
+}
+
+// replace puts an idle Buffer into the slot, in place of one that was in use.
+func (s *shard) replace(old, b *Buffer) {
+	switch {
 	case !s.slot.CompareAndSwap(old, b):
 		s.list(b)
 	case old != nil && old.idle():
