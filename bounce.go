@@ -1,8 +1,10 @@
 package libaio
 
 import (
-	"math/bits"
+	"errors"
 	"sync"
+	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
@@ -15,8 +17,11 @@ const (
 	bounceSize = 256 << 10
 	// bounceAlign is what addresses are multiples of, at least.
 	bounceAlign = 4096
-	// bounceKeep is how much idle memory is kept, in bytes.
-	bounceKeep = 32 << 20
+	// bounceLimit is how many bytes the store has at most. What is needed beyond
+	// that goes back to the system after its operation.
+	bounceLimit = 32 << 20
+	// bounceTrimAfter is how long idle memory is kept, at least.
+	bounceTrimAfter = 10 * time.Second
 )
 
 // bounce is a Buffer to borrow for one operation.
@@ -25,80 +30,65 @@ type bounce struct {
 	part Buffer // a view of buf: kept here, so that making one does not allocate
 }
 
-// bounceStore keeps bounce Buffers for use again, in classes of 4 KiB, 8 KiB and so
-// on to bounceSize. All Files share it, and when the last that used it is closed
-// its memory is given back.
+// bounceStore keeps bounce Buffers for use again. All Files share it. Its memory
+// is given back when it has been idle, and when the last File that used it is
+// closed.
 type bounceStore struct {
-	mu    sync.Mutex // guards what follows
-	users int        // Files that have used it and are not closed
-	idle  [bounceClasses][]*bounce
-	size  int // of all that is idle
+	users atomic.Int64 // Files that have used it and are not closed
+	pool  func() *ClassPool
+	views sync.Pool // of *bounce, without a Buffer
 }
 
-const bounceClasses = 7 // 4096<<6 is bounceSize
-
-var bounces bounceStore
-
-func (s *bounceStore) join() {
-	s.mu.Lock()
-	s.users++
-	s.mu.Unlock()
+var bounces = bounceStore{
+	pool: sync.OnceValue(func() *ClassPool {
+		var sizes []int
+		for size := bounceAlign; size <= bounceSize; size *= 2 {
+			sizes = append(sizes, size)
+		}
+		p, _ := NewClassPool(sizes, bounceAlign, &PoolOptions{Limit: bounceLimit, TrimAfter: bounceTrimAfter})
+		return p
+	}),
+	views: sync.Pool{New: func() any { return new(bounce) }},
 }
+
+func (s *bounceStore) join() { s.users.Add(1) }
 
 // leave ends what join began.
 func (s *bounceStore) leave() {
-	s.mu.Lock()
-	s.users--
-	var idle [bounceClasses][]*bounce
-	if s.users == 0 {
-		idle, s.idle, s.size = s.idle, idle, 0
-	}
-	s.mu.Unlock()
-	for _, class := range idle {
-		for _, b := range class {
-			_ = b.buf.Free()
-		}
+	if s.users.Add(-1) == 0 {
+		s.pool().Trim()
 	}
 }
 
-// bounceClass is the class of the smallest Buffers of at least n bytes.
-func bounceClass(n int) int { return bits.Len(uint(max(n-1, 0)) / bounceAlign) }
-
+// get borrows at least n bytes.
 func (s *bounceStore) get(n, align int) (*bounce, error) {
-	class := bounceClass(n)
-	if class >= bounceClasses || align > bounceAlign {
-		buf, err := Alloc(n, max(align, bounceAlign))
-		return &bounce{buf: buf}, err
+	buf, err := s.buffer(max(n, 1), align)
+	if err != nil {
+		return nil, err
 	}
-	s.mu.Lock()
-	if last := len(s.idle[class]) - 1; last >= 0 {
-		b := s.idle[class][last]
-		s.idle[class] = s.idle[class][:last]
-		s.size -= b.buf.size
-		s.mu.Unlock()
-		return b, nil
+	b := s.views.Get().(*bounce)
+	b.buf = buf
+	return b, nil
+}
+
+func (s *bounceStore) buffer(n, align int) (*Buffer, error) {
+	if n <= bounceSize && align <= bounceAlign {
+		buf, err := s.pool().Get(n)
+		if !errors.Is(err, ErrPoolLimit) {
+			return buf, err
+		}
 	}
-	s.mu.Unlock()
-	buf, err := Alloc(bounceAlign<<class, bounceAlign)
-	return &bounce{buf: buf}, err
+	return Alloc(n, max(align, bounceAlign))
 }
 
 // put takes back what get gave. What the kernel still has, of an operation that
-// was abandoned, is freed when that completes.
+// was abandoned, goes back when that completes: the view is then still its.
 func (s *bounceStore) put(b *bounce) {
-	class := bounceClass(b.buf.size)
-	keep := !b.buf.InFlight() && class < bounceClasses && b.buf.size == bounceAlign<<class
-	if keep {
-		s.mu.Lock()
-		keep = s.users > 0 && s.size+b.buf.size <= bounceKeep
-		if keep {
-			s.idle[class] = append(s.idle[class], b)
-			s.size += b.buf.size
-		}
-		s.mu.Unlock()
-	}
-	if !keep {
-		_ = b.buf.Release()
+	abandoned := b.buf.InFlight()
+	_ = b.buf.Release()
+	if !abandoned {
+		*b = bounce{}
+		s.views.Put(b)
 	}
 }
 
