@@ -137,7 +137,7 @@ func (m *mapping) lock(p unsafe.Pointer, size int) error {
 	_ = unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit)
 	return &Error{
 		Op: "alloc", Err: asErrno(err),
-		Detail: fmt.Sprintf("mlock of %d bytes: RLIMIT_MEMLOCK allows %d in all", size, limit.Cur),
+		Detail: fmt.Sprintf("mlock of %d bytes: RLIMIT_MEMLOCK allows %d in all: raise it (ulimit -l)", size, limit.Cur),
 	}
 }
 

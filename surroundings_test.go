@@ -3,8 +3,10 @@
 package libaio
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -56,10 +58,22 @@ func TestNoDescriptorLeft(t *testing.T) {
 	requireQueueWorks(t)
 }
 
-// A limit on locked memory does not concern AIO.
+// A limit on locked memory concerns what is to be locked, and not AIO.
 func TestNoMemoryLockable(t *testing.T) {
-	if inChild(t) {
-		require.NoError(t, unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{}))
+	if !inChild(t) {
+		return
+	}
+	runtime.LockOSThread() // for good: root has no limit, but for this thread from here on
+	var none [2]unix.CapUserData
+	require.NoError(t, unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]))
+	for _, limit := range []uint64{0, 4 * block} {
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: limit, Max: 4 * block}))
+		before := Memory()
+		b, err := AllocWith(MapThreshold, block, &AllocOptions{Lock: true})
+		require.True(t, b == nil)
+		require.ErrorIs(t, err, map[uint64]error{0: syscall.EPERM, 4 * block: syscall.ENOMEM}[limit])
+		require.ErrorContains(t, err, fmt.Sprintf("RLIMIT_MEMLOCK allows %d in all: raise it (ulimit -l)", limit))
+		require.Equal(t, before, Memory())
 		requireQueueWorks(t)
 	}
 }
