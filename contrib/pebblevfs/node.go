@@ -4,18 +4,12 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/golibaio/libaio"
 )
 
 // nodeID is what the kernel knows a file by, whatever its names are.
 type nodeID struct{ dev, ino uint64 }
-
-func idOf(info os.FileInfo) nodeID {
-	st := info.Sys().(*syscall.Stat_t)
-	return nodeID{dev: uint64(st.Dev), ino: st.Ino}
-}
 
 // node is what the open handles of one file share: the bytes that were written
 // and that the file does not have yet. At most one handle at a time has such
