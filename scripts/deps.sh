@@ -9,6 +9,7 @@
 #   base-image  what making a base image without a registry needs
 #   disks       what the tests on file systems of their own need, and fio, their judge
 #   kernels     what booting other kernels needs
+#   musl        another C library, to link with statically
 #
 # Go is only looked for, never installed.
 set -eu
@@ -27,7 +28,8 @@ feature_parts() {
 	container) echo "buildah" ;;
 	base-image) echo "buildah debootstrap" ;;
 	disks) echo "mkfs.ext4 mkfs.xfs mkfs.btrfs fio" ;;
-	kernels) echo "qemu-system-x86_64 busybox cpio depmod mkfs.ext4 mkfs.xfs xz" ;;
+	kernels) echo "qemu-system-x86_64 busybox cpio depmod mkfs.ext4 mkfs.xfs losetup xz" ;;
+	musl) echo "musl-gcc" ;;
 	*) return 1 ;;
 	esac
 }
@@ -50,7 +52,9 @@ depmod             | kmod            | kmod                 | kmod         | kmo
 mkfs.ext4          | e2fsprogs       | e2fsprogs            | e2fsprogs    | e2fsprogs                | e2fsprogs
 mkfs.xfs           | xfsprogs        | xfsprogs             | xfsprogs     | xfsprogs                 | xfsprogs
 mkfs.btrfs         | btrfs-progs     | btrfs-progs          | btrfsprogs   | btrfs-progs              | btrfs-progs
+losetup            | mount           | util-linux           | util-linux   | losetup                  | util-linux
 xz                 | xz-utils        | xz                   | xz           | xz                       | xz
+musl-gcc           | musl-tools      | musl-gcc             |              |                          | musl
 TABLE
 }
 
@@ -160,7 +164,7 @@ install_packages() {
 [ $# -gt 0 ] || set -- build
 parts=
 for feature in "$@"; do
-	these=$(feature_parts "$feature") || die "no such feature: $feature (there are: build, compare, container, base-image, disks, kernels)"
+	these=$(feature_parts "$feature") || die "no such feature: $feature (there are: build, compare, container, base-image, disks, kernels, musl)"
 	parts="$parts $these"
 done
 
@@ -191,7 +195,12 @@ command -v "$manager" >/dev/null 2>&1 ||
 	die "$manager is not there." "Install these by hand, then run this again:$missing"
 names=
 for part in $missing; do
-	names="$names $(packages_of "$part" "$manager")"
+	found=$(packages_of "$part" "$manager")
+	case $found in
+	*[a-z]*) ;;
+	*) die "$manager is not known to have $part." "Install it by hand, then run this again" ;;
+	esac
+	names="$names $found"
 done
 # shellcheck disable=SC2086 # one word for each package
 set -- $names

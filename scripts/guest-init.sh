@@ -4,7 +4,8 @@
 # the machine off. What it finds goes to the second serial port, where the
 # kernel writes nothing.
 #
-# The file /tests holds a line for each run: its name, the binary, the flags.
+# The file /tests holds a line for each run: its name, the file system, the binary,
+# the flags.
 set -u
 PATH=/bin
 export PATH
@@ -40,16 +41,14 @@ for disk in vda:ext4 vdb:xfs; do
 done
 ip link set lo up
 
-while read -r name binary flags; do
-	for fs in ext4 xfs; do
-		mkdir "/mnt/$fs/$name"
-		cd "/mnt/$fs/$name" || stop "cannot enter the folder of $name on $fs"
-		echo "GUEST begin $name $fs"
-		# shellcheck disable=SC2086 # several flags
-		TMPDIR=$PWD "$binary" -test.v $flags
-		echo "GUEST end $name $fs $?"
-		cd / && rm -rf "/mnt/$fs/${name:?}"
-	done
+while read -r name fs binary flags; do
+	mkdir "/mnt/$fs/$name"
+	cd "/mnt/$fs/$name" || stop "cannot enter the folder of $name on $fs"
+	echo "GUEST begin $name $fs"
+	# shellcheck disable=SC2086 # several flags
+	TMPDIR=$PWD "$binary" -test.v $flags
+	echo "GUEST end $name $fs $?"
+	cd / && rm -rf "/mnt/$fs/${name:?}"
 done </tests
 for fs in ext4 xfs; do
 	umount "/mnt/$fs" || echo "GUEST left mounted $fs"

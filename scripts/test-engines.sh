@@ -5,8 +5,9 @@
 #
 #   nocgo     CGO_ENABLED=0: the bare system calls
 #   nolibaio  the same by the tag nolibaio, with cgo and so with the race detector
-#   static    libaio.a in fully static programs, with glibc and, where it is
-#             there, with musl; each runs the tests, and the tool its benchmark
+#   static    libaio.a in fully static programs, with glibc and with musl, which
+#             Debian and Ubuntu have beside it; elsewhere with musl if it is there.
+#             Each runs the tests, and the tool its benchmark
 #
 # TEST_TIMEOUT bounds each run of go test (default 10m).
 set -eu
@@ -57,6 +58,7 @@ static_with() {
 
 static() {
 	static_with glibc
+	if command -v apt-get >/dev/null 2>&1; then scripts/deps.sh musl; fi
 	if ! command -v musl-gcc >/dev/null 2>&1; then
 		echo "no musl-gcc: nothing is linked with musl"
 		return
