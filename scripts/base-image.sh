@@ -10,6 +10,8 @@
 #   NAME    of the image (default: localhost/libaio-base, with the release that
 #           was asked for as its tag: localhost/libaio-base:trixie)
 #   MIRROR  where from, if not from apt's
+#   SCRIPT  of debootstrap, where it does not know the release yet: sid does for
+#           all of Debian, gutsy for all of Ubuntu
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
@@ -34,7 +36,7 @@ trap cleanup EXIT
 trap 'exit 1' HUP INT TERM
 
 echo "+ debootstrap $suite"
-debootstrap --variant=minbase --include=ca-certificates "$suite" "$work/root" "$mirror" >"$work/log" 2>&1 || {
+debootstrap --variant=minbase --include=ca-certificates "$suite" "$work/root" "$mirror" ${SCRIPT:+"$SCRIPT"} >"$work/log" 2>&1 || {
 	cat "$work/log" >&2
 	die "debootstrap failed, see above"
 }
