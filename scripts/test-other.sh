@@ -1,12 +1,19 @@
 #!/bin/sh
-# Checks that the package compiles where there is no AIO: programs for several
-# systems import it, and use it on Linux.
+# Checks that what programs import compiles where there is no AIO: they are built
+# for several systems, and use it on Linux. The tool and the modules of tests are
+# for Linux alone.
+#
+#   scripts/test-other.sh [SYSTEM/MACHINE...]      (default: all of them)
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
 
-for system in darwin windows freebsd openbsd netbsd; do
-	for arch in amd64 arm64; do
-		run env GOWORK=off GOOS=$system GOARCH=$arch CGO_ENABLED=0 go vet ./...
-	done
+[ $# -gt 0 ] || set -- darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 \
+	freebsd/amd64 freebsd/arm64 openbsd/amd64 netbsd/amd64
+for target in "$@"; do
+	GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0
+	export GOOS GOARCH CGO_ENABLED
+	echo "== $target"
+	run env GOWORK=off go vet ./...
+	for module in ./contrib/*/; do in_module "${module%/}" go vet ./...; done
 done

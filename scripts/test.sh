@@ -33,9 +33,7 @@ modules=$(nested_modules)
 
 root go vet ./...
 root env CGO_ENABLED=0 go vet ./...
-for system in darwin windows freebsd; do
-	root env GOOS="$system" CGO_ENABLED=0 go vet ./...
-done
+scripts/test-other.sh darwin/arm64 windows/amd64 freebsd/amd64
 for module in $modules; do check_module "$module"; done
 
 if [ "$what" = compile ]; then
