@@ -48,8 +48,8 @@ set -- --file Dockerfile.test --tag "$image"
 if [ "${GO_VERSION:-}" = installed ]; then
 	GO_VERSION=$(go env GOVERSION | sed 's/^go//')
 fi
-if [ -n "${GO_VERSION:-}" ] && [ -n "${BASE_IMAGE:-}" ]; then
-	set -- "$@" --build-arg GO=copied
+if [ -z "${GO_VERSION:-}" ] && [ -n "${BASE_IMAGE:-}" ]; then
+	: "${GO_IMAGE:=$BASE_IMAGE}"
 fi
 for name in GO_VERSION GO_IMAGE BASE BASE_IMAGE \
 	GOPROXY GOSUMDB GOPRIVATE GOFLAGS \
