@@ -3,17 +3,20 @@
 # for several systems, and use it on Linux. The tool and the modules of tests are
 # for Linux alone.
 #
-#   scripts/test-other.sh [SYSTEM/MACHINE...]      (default: all of them)
+#   scripts/test-other.sh                    everything
+#   scripts/test-other.sh SYSTEM/MACHINE...  the package alone, for these
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
 
-[ $# -gt 0 ] || set -- darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 \
-	freebsd/amd64 freebsd/arm64 openbsd/amd64 netbsd/amd64
-for target in "$@"; do
-	GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0
-	export GOOS GOARCH CGO_ENABLED
-	echo "== $target"
-	run env GOWORK=off go vet ./...
-	for module in ./contrib/*/; do in_module "${module%/}" go vet ./...; done
+CGO_ENABLED=0
+export CGO_ENABLED
+for target in ${*:-darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64 freebsd/arm64 openbsd/amd64 netbsd/amd64}; do
+	run env GOWORK=off GOOS="${target%/*}" GOARCH="${target#*/}" go vet ./...
+done
+[ $# -eq 0 ] || exit 0
+for module in contrib/*/; do
+	for system in darwin windows freebsd; do
+		in_module "./${module%/}" env GOOS="$system" go vet ./...
+	done
 done
