@@ -64,10 +64,10 @@ func Create(name string) (*File, error) {
 // os.O_CREATE has made by then stays. Otherwise the errors of open(2), which
 // answer to [os.ErrNotExist], [os.ErrPermission] and so on.
 func OpenFile(name string, flag int, perm os.FileMode) (*File, error) {
-	return OpenFileOptions(name, flag, perm, nil)
+	return OpenFileWith(name, flag, perm, nil)
 }
 
-// FileOptions are what OpenFileOptions and NewFileOptions may be told. The zero
+// FileOptions are what OpenFileWith and NewFileWith may be told. The zero
 // value, and a nil pointer, mean the defaults.
 type FileOptions struct {
 	// Queue is what the File's own methods run on, which may serve any number
@@ -91,8 +91,8 @@ func (o *FileOptions) check(op string) error {
 	return nil
 }
 
-// OpenFileOptions is OpenFile with options.
-func OpenFileOptions(name string, flag int, perm os.FileMode, opts *FileOptions) (*File, error) {
+// OpenFileWith is OpenFile with options.
+func OpenFileWith(name string, flag int, perm os.FileMode, opts *FileOptions) (*File, error) {
 	var o FileOptions
 	if opts != nil {
 		o = *opts
@@ -177,10 +177,10 @@ func opensBuffered(name string, flag int) bool {
 // descriptor of its own (dup), so f may be closed at any time; Close it when
 // done. Mind that closing any descriptor of a file drops the locks of fcntl(2)
 // that the process holds on it.
-func NewFile(f *os.File) (*File, error) { return NewFileOptions(f, nil) }
+func NewFile(f *os.File) (*File, error) { return NewFileWith(f, nil) }
 
-// NewFileOptions is NewFile with options, of which Buffered has no meaning.
-func NewFileOptions(f *os.File, opts *FileOptions) (*File, error) {
+// NewFileWith is NewFile with options, of which Buffered has no meaning.
+func NewFileWith(f *os.File, opts *FileOptions) (*File, error) {
 	if err := supported("dup"); err != nil {
 		return nil, err
 	}

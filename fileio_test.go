@@ -53,7 +53,7 @@ func onFileSystems(t *testing.T, test func(t *testing.T, dir string)) {
 func newPair(t testing.TB, dir string, flag int, opts *FileOptions) *pair {
 	t.Helper()
 	name := filepath.Join(dir, "ours")
-	f, err := OpenFileOptions(name, flag|os.O_CREATE|os.O_TRUNC, 0o600, opts)
+	f, err := OpenFileWith(name, flag|os.O_CREATE|os.O_TRUNC, 0o600, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Close() })
 	model, err := os.Create(filepath.Join(dir, "model"))
@@ -531,7 +531,7 @@ func second0[T any](v T, _ error) T { return v }
 
 // procfs has no direct I/O; where that is an option, the file is open.
 func TestBufferedWhereThereIsNoDirectIO(t *testing.T) {
-	f, err := OpenFileOptions("/proc/self/status", os.O_RDONLY, 0, &FileOptions{Buffered: true})
+	f, err := OpenFileWith("/proc/self/status", os.O_RDONLY, 0, &FileOptions{Buffered: true})
 	require.NoError(t, err)
 	defer f.Close()
 	require.False(t, f.Direct())
@@ -540,7 +540,7 @@ func TestBufferedWhereThereIsNoDirectIO(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "Name:", string(p))
 	// and where there is, it is used.
-	g, err := OpenFileOptions(newFile(t, block).Name(), os.O_RDWR, 0, &FileOptions{Buffered: true})
+	g, err := OpenFileWith(newFile(t, block).Name(), os.O_RDWR, 0, &FileOptions{Buffered: true})
 	require.NoError(t, err)
 	defer g.Close()
 	require.True(t, g.Direct())
@@ -669,7 +669,7 @@ func TestSync(t *testing.T) {
 func TestReadOnlyFileIsNotWritten(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "f")
 	require.NoError(t, os.WriteFile(name, []byte("0123456789"), 0o666))
-	f, err := OpenFileOptions(name, os.O_RDONLY, 0, &FileOptions{Buffered: true})
+	f, err := OpenFileWith(name, os.O_RDONLY, 0, &FileOptions{Buffered: true})
 	require.NoError(t, err)
 	defer f.Close()
 	b := newBuffer(t, block)
@@ -688,7 +688,7 @@ func TestReadOnlyFileIsNotWritten(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "0123456789", string(got))
 
-	a, err := OpenFileOptions(name, os.O_WRONLY|os.O_APPEND, 0, &FileOptions{Buffered: true})
+	a, err := OpenFileWith(name, os.O_WRONLY|os.O_APPEND, 0, &FileOptions{Buffered: true})
 	require.NoError(t, err)
 	defer a.Close()
 	require.ErrorIs(t, second(NewWriter(a, nil)), ErrInvalid)
@@ -700,8 +700,8 @@ func TestFileOptionsQueue(t *testing.T) {
 	require.NoError(t, err)
 	defer of.Close()
 	for _, q := range []*Queue{newPolledQueue(t, 1), new(Queue)} {
-		require.ErrorIs(t, second(OpenFileOptions(name, os.O_RDWR, 0, &FileOptions{Queue: q})), ErrInvalid)
-		require.ErrorIs(t, second(NewFileOptions(of, &FileOptions{Queue: q})), ErrInvalid)
+		require.ErrorIs(t, second(OpenFileWith(name, os.O_RDWR, 0, &FileOptions{Queue: q})), ErrInvalid)
+		require.ErrorIs(t, second(NewFileWith(of, &FileOptions{Queue: q})), ErrInvalid)
 	}
 }
 
@@ -712,7 +712,7 @@ func TestOpenFolder(t *testing.T) {
 	require.ErrorIs(t, err, syscall.EISDIR)
 	require.ErrorIs(t, err, ErrNoDirectIO)
 	require.NotContains(t, err.Error(), "file system")
-	f, err := OpenFileOptions(t.TempDir(), os.O_RDONLY, 0, &FileOptions{Buffered: true})
+	f, err := OpenFileWith(t.TempDir(), os.O_RDONLY, 0, &FileOptions{Buffered: true})
 	require.NoError(t, err)
 	require.NoError(t, f.Sync())
 	require.NoError(t, f.Close())

@@ -101,7 +101,7 @@ func (fs *FS) Stat(name string) (vfs.FileInfo, error) {
 }
 
 func (fs *FS) open(name string, flag int, opts ...vfs.OpenOption) (vfs.File, error) {
-	lf, err := libaio.OpenFileOptions(name, flag|syscall.O_CLOEXEC, 0o666, &fs.opts)
+	lf, err := libaio.OpenFileWith(name, flag|syscall.O_CLOEXEC, 0o666, &fs.opts)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (v *VFS) ListDir(dir string) ([]string, error) {
 // Create makes a file of a size, with space allocated where the file system can,
 // or fails with os.ErrExist.
 func (v *VFS) Create(dir, name string, size uint64) (types.WritableFile, error) {
-	f, err := libaio.OpenFileOptions(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644, &v.opts)
+	f, err := libaio.OpenFileWith(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644, &v.opts)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (v *VFS) Delete(dir, name string) error {
 
 // OpenReader opens a file for reading.
 func (v *VFS) OpenReader(dir, name string) (types.ReadableFile, error) {
-	f, err := libaio.OpenFileOptions(filepath.Join(dir, name), os.O_RDONLY, 0, &v.opts)
+	f, err := libaio.OpenFileWith(filepath.Join(dir, name), os.O_RDONLY, 0, &v.opts)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (v *VFS) OpenReader(dir, name string) (types.ReadableFile, error) {
 
 // OpenWriter opens a file for reading and writing.
 func (v *VFS) OpenWriter(dir, name string) (types.WritableFile, error) {
-	f, err := libaio.OpenFileOptions(filepath.Join(dir, name), os.O_RDWR, 0, &v.opts)
+	f, err := libaio.OpenFileWith(filepath.Join(dir, name), os.O_RDWR, 0, &v.opts)
 	if err != nil {
 		return nil, err
 	}

@@ -179,7 +179,7 @@ func open(t testing.TB, name string, flag int) *libaio.File {
 	q, err := libaio.NewQueue(32, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, q.Close()) })
-	f, err := libaio.OpenFileOptions(name, flag, 0o600, &libaio.FileOptions{Queue: q})
+	f, err := libaio.OpenFileWith(name, flag, 0o600, &libaio.FileOptions{Queue: q})
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Close() })
 	return f
