@@ -1,6 +1,9 @@
 package libaio
 
-import "sync"
+import (
+	"os"
+	"sync"
+)
 
 // cacheFD is a second descriptor of a File, without O_DIRECT. The last block of a
 // file whose size is no multiple of the block goes through it: with direct I/O the
@@ -12,21 +15,21 @@ import "sync"
 // the same time, which the block locks see to: direct I/O on a page that is
 // cached writes it back first, and drops it.
 type cacheFD struct {
-	mu     sync.Mutex
-	opened bool
-	fd     int
+	mu sync.Mutex // guards what follows
+	os *os.File   // nil before the first use: closes what is dropped without a Close
+	fd int
 }
 
 // get opens it, the first time.
 func (c *cacheFD) get(f *File) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.opened {
+	if c.os == nil {
 		fd, err := openBuffered(f.fd, f.flags)
 		if err != nil {
 			return -1, err
 		}
-		c.fd, c.opened = fd, true
+		c.os, c.fd = os.NewFile(uintptr(fd), f.name), fd
 	}
 	return c.fd, nil
 }
@@ -34,9 +37,9 @@ func (c *cacheFD) get(f *File) (int, error) {
 func (c *cacheFD) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.opened {
-		closeDescriptor(c.fd)
-		c.opened = false
+	if c.os != nil {
+		_ = c.os.Close() // the next fsync has what is wrong with the data
+		c.os = nil
 	}
 }
 

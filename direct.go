@@ -158,8 +158,7 @@ func (f *File) write(ctx context.Context, p []byte, off int64) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	case !f.direct:
-		n, err := writeFD(f.fd, p, off)
-		return n, f.outcome("pwrite", off, len(p), n, err)
+		return f.writeBuffered(ctx, p, off)
 	case f.align.aligned(0, off, len(p)):
 		l, err := f.share(ctx, "pwrite", off, len(p))
 		if err != nil {
@@ -174,6 +173,20 @@ func (f *File) write(ctx context.Context, p []byte, off int64) (int, error) {
 	}
 	defer f.locks.unlock(l)
 	return f.writeUnaligned(ctx, p, off)
+}
+
+// writeBuffered is WriteAt of a File without direct I/O. It has its blocks for
+// itself, as a direct File on the same file may read and write around the page
+// cache what this writes through it.
+func (f *File) writeBuffered(ctx context.Context, p []byte, off int64) (int, error) {
+	blocks := f.blocks(off, len(p))
+	l, err := f.blockLocks().lock(ctx, blocks, [2]span{blocks})
+	if err != nil {
+		return 0, f.failure("pwrite", off, len(p), err)
+	}
+	defer f.locks.unlock(l)
+	n, err := writeFD(f.fd, p, off)
+	return n, f.outcome("pwrite", off, len(p), n, err)
 }
 
 // appending refuses a write.

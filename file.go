@@ -234,23 +234,35 @@ func BorrowFD(fd int, name string) *File {
 }
 
 // Name is the name as it was given to OpenFile or BorrowFD, or that of the os.File.
-func (f *File) Name() string { return f.name }
+// Like Alignment and Direct it stays after Close; a File that is nil, or the zero
+// value, has the zero value of each.
+func (f *File) Name() string {
+	if f == nil {
+		return ""
+	}
+	return f.name
+}
 
-// FD is the descriptor, and -1 after Close.
+// FD is the descriptor, and -1 after Close or where there never was one.
 func (f *File) FD() int {
-	if f.state.Load()&fileClosed != 0 {
+	if f == nil || !f.made || f.state.Load()&fileClosed != 0 {
 		return -1
 	}
 	return f.fd
 }
 
 // Alignment is what direct I/O on this file demands, and who said so.
-func (f *File) Alignment() Alignment { return f.align }
+func (f *File) Alignment() Alignment {
+	if f == nil {
+		return Alignment{}
+	}
+	return f.align
+}
 
 // Direct says whether I/O on this file is direct: the file is open with O_DIRECT,
 // and the kernel did not say that it buffers all the same. A file system may do so
 // without a word, as tmpfs does.
-func (f *File) Direct() bool { return f.direct }
+func (f *File) Direct() bool { return f != nil && f.direct }
 
 // unit is what the offset of an operation must be a multiple of: the smallest
 // that any device has where the kernel does not tell.

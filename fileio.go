@@ -51,8 +51,8 @@ func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, err
 // that the file ends in is written through the page cache: Sync or Datasync bring
 // it to the device, and the next direct I/O on it waits for that.
 //
-// The lock is that of all Files of this process that do direct I/O on the same
-// file. It does not bind buffered Files, other processes, nor operations that are
+// The lock is that of all Files of this process on the same file, buffered ones too.
+// It does not bind other descriptors, other processes, nor operations that are
 // given to a Queue: these must leave blocks alone that WriteAt writes a part of.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	return f.WriteAtContext(context.Background(), p, off)
@@ -240,16 +240,6 @@ func (f *File) outcome(op string, off int64, want, n int, err error) error {
 	return nil
 }
 
-// do runs one operation on the File's Queue. The caller is between begin and
-// release.
-func (f *File) do(ctx context.Context, op Op) (int, error) {
-	op.held = true
-	if f.queue != nil {
-		return f.queue.Do(ctx, op)
-	}
-	return doDefault(ctx, op)
-}
-
 // Sync brings all writes that have returned to stable storage, with all metadata.
 // It calls fsync(2) itself: one sync after the other is quicker so than by way of
 // the Queue and the kernel's worker, which hands it to another thread and back.
@@ -289,7 +279,11 @@ func (f *File) sync(ctx context.Context, op Op) error {
 // as zeros. It waits for reads and writes that are under way on the file, other than
 // operations that were given to a Queue as they are. Stands for ftruncate(2).
 func (f *File) Truncate(size int64) error {
-	ctx := context.Background()
+	return f.TruncateContext(context.Background(), size)
+}
+
+// TruncateContext is Truncate that waits for others only until ctx ends.
+func (f *File) TruncateContext(ctx context.Context, size int64) error {
 	if err := f.begin(ctx, "truncate", 0, 0); err != nil {
 		return err
 	}

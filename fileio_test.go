@@ -19,6 +19,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/golibaio/libaio/internal/leftover"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -95,6 +96,19 @@ func (p *pair) same() {
 	size, err := p.f.Size()
 	require.NoError(p.t, err)
 	require.EqualValues(p.t, len(model), size)
+}
+
+// openBufferedFile makes a File of the file without direct I/O.
+func openBufferedFile(t testing.TB, name string) *File {
+	t.Helper()
+	of, err := os.OpenFile(name, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer of.Close()
+	f, err := NewFile(of)
+	require.NoError(t, err)
+	require.False(t, f.Direct())
+	t.Cleanup(func() { f.Close() })
+	return f
 }
 
 func random(r *rand.Rand, n int) []byte {
@@ -221,6 +235,46 @@ func TestConcurrentSubBlockWriters(t *testing.T) {
 			require.Len(t, got, int(max(preset, int64(len(want)))))
 			require.True(t, bytes.Equal(want, got[:len(want)]))
 		}
+	})
+}
+
+// A File without direct I/O takes part in the locks: it and direct ones write to
+// different bytes of one page, and each finds what it wrote.
+func TestBufferedBesideDirect(t *testing.T) {
+	onFileSystems(t, func(t *testing.T, dir string) {
+		p := newPair(t, dir, os.O_RDWR, nil)
+		_, err := p.f.WriteAt(make([]byte, 2*block), 0)
+		require.NoError(t, err)
+		unit := p.f.Alignment().Offset
+		var wg sync.WaitGroup
+		write := func(f *File, off, n int) {
+			wg.Go(func() {
+				data, got := make([]byte, n), make([]byte, n)
+				for i := range scaled(400, 100) {
+					for j := range data {
+						data[j] = byte(i + off)
+					}
+					_, err := f.WriteAt(data, int64(off))
+					assert.NoError(t, err)
+					_, err = f.ReadAt(got, int64(off))
+					assert.NoError(t, err)
+					if !assert.Equal(t, data, got, "lost in round %d, at %d", i, off) {
+						return
+					}
+				}
+			})
+		}
+		buffered := openBufferedFile(t, p.f.Name())
+		write(buffered, 0, 100)
+		write(p.f, 100, 100)
+		write(buffered, block-50, 100)
+		write(p.f, block+50, 100)
+		if unit < block { // without reading and merging
+			write(p.f, unit, unit)
+			write(p.f, 2*block-unit, unit)
+		}
+		wg.Wait()
+		require.NoError(t, p.f.Sync())
 	})
 }
 
@@ -368,6 +422,8 @@ func TestFileIOArguments(t *testing.T) {
 	require.ErrorIs(t, f.Preallocate(-1, 1), ErrInvalid)
 	require.ErrorIs(t, f.Preallocate(0, 0), ErrInvalid)
 	require.ErrorIs(t, closed.Truncate(0), ErrClosed)
+	require.ErrorIs(t, f.TruncateContext(nil, 0), ErrInvalid)
+	require.ErrorIs(t, f.TruncateContext(ended, 0), context.Canceled)
 	require.ErrorIs(t, closed.Preallocate(0, 1), ErrClosed)
 	require.ErrorIs(t, closed.Sync(), ErrClosed)
 	require.ErrorIs(t, closed.Datasync(), ErrClosed)
@@ -590,22 +646,25 @@ func TestLockWaitEnds(t *testing.T) {
 	l, err := ls.lock(ctxOf(t), f.blocks(0, 10), f.edges(0, 10))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(ctxOf(t))
-	done := make(chan error, 3)
+	done := make(chan error, 5)
+	buffered := openBufferedFile(t, f.Name())
+	go func() { done <- f.TruncateContext(ctx, 0) }()
+	go func() { done <- second(buffered.WriteAtContext(ctx, make([]byte, 10), 5)) }()
 	go func() { done <- second(f.ReadAtContext(ctx, make([]byte, 10), 0)) }()
 	go func() { done <- second(f.WriteAtContext(ctx, make([]byte, 10), 5)) }()
 	go func() { done <- second(f.WriteAtContext(ctx, make([]byte, block), 0)) }()
 	require.Eventually(t, func() bool {
 		ls.mu.Lock()
 		defer ls.mu.Unlock()
-		return ls.waiting == 3
+		return ls.waiting == 5
 	}, time.Minute, time.Millisecond)
+	cancel()
+	for range 5 {
+		require.ErrorIs(t, <-done, context.Canceled)
+	}
 	// Other blocks are free.
 	_, err = f.WriteAt([]byte{1, 2, 3}, 2*block+1)
 	require.NoError(t, err)
-	cancel()
-	for range 3 {
-		require.ErrorIs(t, <-done, context.Canceled)
-	}
 	ls.unlock(l)
 	require.Zero(t, ls.waiting+ls.exclusive)
 	require.Nil(t, ls.head)
@@ -768,4 +827,182 @@ func TestWriteOverTheEnd(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, -1, wrongAt(got[:100], 0, 0))
 	require.Equal(t, p, got[100:])
+}
+
+// requireFileWorks has f, which has the pattern of version 0, do all that it does
+// by way of a queue.
+func requireFileWorks(t *testing.T, f *File) {
+	t.Helper()
+	ctx, b := ctxOf(t), newBuffer(t, 2*block)
+	n, err := f.ReadBuffer(ctx, b, block)
+	require.NoError(t, err)
+	require.Equal(t, 2*block, n)
+	requirePattern(t, b.Bytes(), block, 0)
+	head, err := b.Slice(0, block)
+	require.NoError(t, err)
+	tail, err := b.Slice(block, block)
+	require.NoError(t, err)
+	n, err = f.ReadVector(ctx, []*Buffer{tail, head}, 2*block)
+	require.NoError(t, err)
+	require.Equal(t, 2*block, n)
+	requirePattern(t, tail.Bytes(), 2*block, 0)
+	requirePattern(t, head.Bytes(), 3*block, 0)
+
+	want := make([]byte, 8*block)
+	fill(want, 0, 0)
+	n, err = f.WriteVector(ctx, []*Buffer{head, tail}, 4*block)
+	require.NoError(t, err)
+	require.Equal(t, 2*block, n)
+	copy(want[4*block:], head.Bytes())
+	copy(want[5*block:], tail.Bytes())
+	n, err = f.WriteAt([]byte("a part"), block+7)
+	require.NoError(t, err)
+	require.Equal(t, 6, n)
+	copy(want[block+7:], "a part")
+	require.NoError(t, f.SyncContext(ctx))
+	require.NoError(t, f.DatasyncContext(ctx))
+	got := make([]byte, 9*block)
+	n, err = f.ReadAt(got, 0)
+	require.Equal(t, io.EOF, err)
+	require.Equal(t, 8*block, n)
+	require.True(t, bytes.Equal(want, got[:n]))
+	n, err = f.ReadBuffer(ctx, b, 7*block)
+	require.Equal(t, io.EOF, err)
+	require.Equal(t, block, n)
+}
+
+// A File works where the kernel has no room for its operations.
+func TestFileWithoutRoom(t *testing.T) {
+	f := newFile(t, 8*block)
+	f.queue = newQueue(t, 4)
+	defer exhaust(t, f.queue)()
+	requireFileWorks(t, f)
+	require.NotZero(t, f.queue.Stats().Failed)
+	requireNotHeld(t, f)
+
+	r, err := Open(f.Name())
+	require.NoError(t, err)
+	defer r.Close()
+	r.queue = f.queue
+	w, _ := newPipe(t)
+	w.queue = f.queue
+	var e *Error
+	require.ErrorAs(t, w.SyncContext(ctxOf(t)), &e)
+	require.ErrorIs(t, e, syscall.EINVAL, "its own errors are told")
+}
+
+// And where the system has no context left for the default queue.
+func TestFileWithoutContexts(t *testing.T) {
+	if inChild(t) {
+		deny(t, unix.SYS_IO_SETUP, syscall.EAGAIN)
+		_, err := DefaultQueue()
+		require.ErrorIs(t, err, syscall.EAGAIN)
+		requireFileWorks(t, newFile(t, 8*block))
+	}
+}
+
+// A File that is dropped leaves no descriptor open, nor the second one that a
+// write at its end has opened.
+func TestDroppedFile(t *testing.T) {
+	name := newFile(t, block+10).Name()
+	before := leftover.Descriptors()
+	func() {
+		f, err := OpenFile(name, os.O_RDWR, 0)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte{1}, block+5)
+		require.NoError(t, err)
+		require.Equal(t, before+2, leftover.Descriptors())
+	}()
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		return leftover.Descriptors() <= before
+	}, time.Minute, time.Millisecond)
+}
+
+// What was never opened has nothing to tell, and breaks nothing.
+func TestNoFile(t *testing.T) {
+	for _, f := range []*File{nil, {}} {
+		require.Empty(t, f.Name())
+		require.Equal(t, -1, f.FD())
+		require.Zero(t, f.Alignment())
+		require.False(t, f.Direct())
+		for _, err := range []error{
+			f.Sync(), f.Datasync(), f.Truncate(0), f.Preallocate(0, 1), f.Close(),
+			second(f.Size()), second(f.Stat()), second(NewReader(f, nil)), second(NewWriter(f, nil)),
+			second(f.ReadAt(make([]byte, 1), 0)), second(f.WriteAt(make([]byte, 1), 0)),
+			second(f.ReadVector(ctxOf(t), nil, 0)), second(f.WriteVector(ctxOf(t), nil, 0)),
+		} {
+			require.ErrorIs(t, err, ErrInvalid)
+		}
+	}
+	for _, r := range []*Reader{nil, {}} {
+		require.ErrorIs(t, second(r.Read(make([]byte, 1))), ErrInvalid)
+		require.ErrorIs(t, second(r.WriteTo(io.Discard)), ErrInvalid)
+		require.ErrorIs(t, r.Close(), ErrInvalid)
+	}
+	for _, w := range []*Writer{nil, {}} {
+		require.ErrorIs(t, second(w.Write(make([]byte, 1))), ErrInvalid)
+		require.ErrorIs(t, second(w.ReadFrom(bytes.NewReader(nil))), ErrInvalid)
+		require.ErrorIs(t, w.Flush(), ErrInvalid)
+		require.ErrorIs(t, w.Close(), ErrInvalid)
+	}
+}
+
+// The second descriptor writes as durably as the first.
+func TestTailIsAsDurable(t *testing.T) {
+	name := newFile(t, block+10).Name()
+	for _, flag := range []int{0, unix.O_DSYNC, unix.O_SYNC} {
+		f, err := OpenFile(name, os.O_RDWR|flag, 0)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte{1}, block+5)
+		require.NoError(t, err)
+		flags, err := unix.FcntlInt(uintptr(f.cache.fd), unix.F_GETFL, 0)
+		require.NoError(t, err)
+		require.Equal(t, flag, flags&(unix.O_SYNC|unix.O_DSYNC))
+		require.Zero(t, flags&unix.O_DIRECT)
+		require.NoError(t, f.Close())
+	}
+}
+
+// Who gives up while the lock is his already leaves nothing behind for the next.
+func TestLockIsLeftClean(t *testing.T) {
+	ls := &blockLocks{}
+	all := span{0, block}
+	own := [2]span{all}
+	first, err := ls.lock(ctxOf(t), all, own)
+	require.NoError(t, err)
+	abandoned := func() bool { // unlock and the end of ctx at the same moment: it may take either
+		ctx, cancel := context.WithCancel(ctxOf(t))
+		done := make(chan *blockLock, 1)
+		go func() {
+			l, _ := ls.lock(ctx, all, own)
+			done <- l
+		}()
+		waiting := func() bool {
+			ls.mu.Lock()
+			defer ls.mu.Unlock()
+			return ls.waiting == 1
+		}
+		for !waiting() {
+			runtime.Gosched()
+		}
+		ls.mu.Lock()
+		l := ls.tail
+		cancel()
+		ls.mu.Unlock()
+		ls.unlock(first)
+		first = <-done
+		gaveUp := first == nil
+		if gaveUp {
+			require.Empty(t, l.ready)
+			first, err = ls.lock(ctxOf(t), all, own)
+			require.NoError(t, err)
+		}
+		return gaveUp
+	}
+	for range 2000 {
+		abandoned()
+	}
+	ls.unlock(first)
+	require.Nil(t, ls.head)
 }

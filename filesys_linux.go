@@ -54,26 +54,31 @@ func sizeOf(fd int) (int64, error) {
 	return int64(n), nil
 }
 
-// readFD is pread(2) until p is full, the file ends or an error comes.
-func readFD(fd int, p []byte, off int64) (int, error) {
-	return transfer(p, off, func(p []byte, off int64) (int, error) { return unix.Pread(fd, p, off) })
+// preadFD is pread(2).
+func preadFD(fd int, p []byte, off int64) (n int, err error) {
+	err = uninterrupted(func() error { n, err = unix.Pread(fd, p, off); return err })
+	return max(0, n), err
 }
+
+// pwriteFD is pwrite(2).
+func pwriteFD(fd int, p []byte, off int64) (n int, err error) {
+	err = uninterrupted(func() error { n, err = unix.Pwrite(fd, p, off); return err })
+	return max(0, n), err
+}
+
+// readFD is pread(2) until p is full, the file ends or an error comes.
+func readFD(fd int, p []byte, off int64) (int, error) { return transfer(fd, p, off, preadFD) }
 
 // writeFD is pwrite(2) until all of p is written or an error comes.
-func writeFD(fd int, p []byte, off int64) (int, error) {
-	return transfer(p, off, func(p []byte, off int64) (int, error) { return unix.Pwrite(fd, p, off) })
-}
+func writeFD(fd int, p []byte, off int64) (int, error) { return transfer(fd, p, off, pwriteFD) }
 
-func transfer(p []byte, off int64, call func(p []byte, off int64) (int, error)) (int, error) {
+func transfer(fd int, p []byte, off int64, call func(fd int, p []byte, off int64) (int, error)) (int, error) {
 	done := 0
 	for done < len(p) {
-		n, err := call(p[done:][:min(len(p)-done, MaxTransfer)], off+int64(done))
-		switch {
-		case err == unix.EINTR:
-		case err != nil || n == 0:
+		n, err := call(fd, p[done:][:min(len(p)-done, MaxTransfer)], off+int64(done))
+		done += n
+		if err != nil || n == 0 {
 			return done, err
-		default:
-			done += n
 		}
 	}
 	return done, nil
@@ -120,5 +125,3 @@ func openBuffered(fd, flags int) (int, error) {
 	})
 	return got, err
 }
-
-func closeDescriptor(fd int) { _ = unix.Close(fd) }

@@ -16,6 +16,10 @@ func inodeOf(int) (inode, error) { return inode{}, supported("fstat") }
 
 func sizeOf(int) (int64, error) { return 0, supported("fstat") }
 
+func preadFD(int, []byte, int64) (int, error) { return 0, supported("pread") }
+
+func pwriteFD(int, []byte, int64) (int, error) { return 0, supported("pwrite") }
+
 func readFD(int, []byte, int64) (int, error) { return 0, supported("pread") }
 
 func writeFD(int, []byte, int64) (int, error) { return 0, supported("pwrite") }
@@ -29,5 +33,3 @@ func preallocateFD(int, int64, int64) error { return supported("fallocate") }
 func setDirect(int, bool) {}
 
 func openBuffered(int, int) (int, error) { return -1, supported("open") }
-
-func closeDescriptor(int) {}

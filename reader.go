@@ -2,7 +2,9 @@ package libaio
 
 import (
 	"context"
+	"errors"
 	"io"
+	"math"
 	"sync"
 )
 
@@ -25,6 +27,7 @@ type Reader struct {
 	current int    // the block that rest is of
 	rest    []byte // what was read and not yet given out
 	next    int64  // the offset of the next block to ask for
+	end     int64  // up to where to read
 	skip    int    // what is in front of the Offset that was asked for
 	begun   bool
 	err     error // behind rest
@@ -41,8 +44,14 @@ type readBlock struct {
 // ReaderOptions are what NewReader may be told. The zero value, and a nil pointer,
 // mean the defaults.
 type ReaderOptions struct {
+	// Context ends the reading: Read and WriteTo then have its error, behind what
+	// was read before. nil means one that never ends.
+	Context context.Context
 	// Offset is where to begin, in bytes.
 	Offset int64
+	// Length is how much to read at most, in bytes. 0 means up to the end of the
+	// file.
+	Length int64
 	// BlockSize is how much one operation reads, in bytes: up to 1 GiB, rounded
 	// up to what direct I/O takes. 0 means 256 KiB.
 	BlockSize int
@@ -62,12 +71,18 @@ func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Length < 0 || o.Length > math.MaxInt64-o.Offset {
+		return nil, invalidf("reader", "Length %d: must be 0, for the rest of the file, or more, and end within the largest file offset", o.Length)
+	}
 	bufs, err := streamBuffers(f, depth, size)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{f: f, bufs: bufs, blocks: make([]readBlock, depth)}
-	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r := &Reader{f: f, bufs: bufs, blocks: make([]readBlock, depth), end: math.MaxInt64}
+	if o.Length > 0 {
+		r.end = o.Offset + o.Length
+	}
+	r.ctx, r.cancel = context.WithCancel(orBackground(o.Context))
 	for i := range r.blocks {
 		r.blocks[i] = readBlock{buf: bufs[i], ready: make(chan struct{}, 1)}
 	}
@@ -120,9 +135,9 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 
 // fill waits until there is a rest, or says why there is none.
 func (r *Reader) fill() error {
-	for len(r.rest) == 0 {
+	for r == nil || len(r.rest) == 0 {
 		switch {
-		case r.f == nil:
+		case r == nil || r.f == nil:
 			return errZeroReader
 		case r.err != nil:
 			return r.err
@@ -138,6 +153,9 @@ func (r *Reader) fill() error {
 		b := &r.blocks[r.current]
 		<-b.ready
 		r.err = b.err
+		if ended := r.ctx.Err(); ended != nil && errors.Is(b.err, ended) {
+			r.err = &Error{Op: "reader", File: r.f.name, Err: ended, Detail: "the Context of the Reader has ended"}
+		}
 		r.rest = b.buf.slice()[min(r.skip, b.n):b.n]
 		r.skip = 0
 	}
@@ -147,18 +165,40 @@ func (r *Reader) fill() error {
 // ask begins to read the next block of the file.
 func (r *Reader) ask(i int) {
 	b, off := &r.blocks[i], r.next
+	if off >= r.end {
+		b.n, b.err = 0, io.EOF
+		b.ready <- struct{}{}
+		return
+	}
 	r.next += int64(b.buf.size)
 	r.reads.Go(func() {
-		b.n, b.err = r.f.ReadBuffer(r.ctx, b.buf, off)
+		b.n, b.err = r.read(b.buf, off)
 		b.ready <- struct{}{}
 	})
+}
+
+// read reads a block, and no more of it than the blocks of the file up to the end.
+func (r *Reader) read(b *Buffer, off int64) (int, error) {
+	left := r.end - off
+	if left >= int64(b.size) {
+		return r.f.ReadBuffer(r.ctx, b, off)
+	}
+	part, err := b.Slice(0, int(roundUp(left, r.f.block())))
+	if err != nil {
+		return 0, err
+	}
+	n, err := r.f.ReadBuffer(r.ctx, part, off)
+	if int64(n) >= left {
+		n, err = int(left), io.EOF
+	}
+	return n, err
 }
 
 // Close ends the reading ahead and gives the memory back. Read and WriteTo have
 // ErrClosed afterwards. It does not wait for the kernel. A second Close does
 // nothing.
 func (r *Reader) Close() error {
-	if r.f == nil {
+	if r == nil || r.f == nil {
 		return errZeroReader
 	}
 	r.cancel()

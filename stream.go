@@ -1,5 +1,7 @@
 package libaio
 
+import "context"
+
 // This file is what Reader and Writer have in common.
 
 const (
@@ -53,4 +55,12 @@ func releaseAll(bufs []*Buffer) {
 	for _, b := range bufs {
 		_ = b.Release()
 	}
+}
+
+// orBackground is ctx, or one that never ends for nil.
+func orBackground(ctx context.Context) context.Context {
+	if ctx == nil {
+		return context.Background()
+	}
+	return ctx
 }

@@ -4,9 +4,11 @@ package libaio
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -201,12 +203,121 @@ func TestStreamOptions(t *testing.T) {
 	for _, o := range []ReaderOptions{{Offset: -1}, {BlockSize: -1}, {BlockSize: maxStreamBlock + 1}, {Depth: -1}, {Depth: maxStreamDepth + 1}} {
 		_, err := NewReader(f, &o)
 		require.ErrorIs(t, err, ErrInvalid, "%+v", o)
-		w := WriterOptions(o)
+		w := WriterOptions{Offset: o.Offset, BlockSize: o.BlockSize, Depth: o.Depth}
 		_, err = NewWriter(f, &w)
 		require.ErrorIs(t, err, ErrInvalid, "%+v", o)
+	}
+	for _, n := range []int64{-1, math.MaxInt64} {
+		_, err := NewReader(f, &ReaderOptions{Offset: 1, Length: n})
+		require.ErrorIs(t, err, ErrInvalid)
 	}
 	_, err := NewReader(nil, nil)
 	require.ErrorIs(t, err, ErrInvalid)
 	_, err = NewWriter(new(File), nil)
 	require.ErrorIs(t, err, ErrInvalid)
+}
+
+// A Reader with a Length gives these bytes, and reads no more than their blocks.
+func TestReaderOfALength(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(6, 7))
+	content := random(rnd, 10*block+17)
+	onFileSystems(t, func(t *testing.T, dir string) {
+		f := newStreamFile(t, dir, content)
+		for _, from := range []int{0, 5, block, 3*block - 1} {
+			for _, n := range []int{1, block - 5, block, block + 1, 4 * block, 4*block + 9, 100 * block} {
+				want := content[from:min(from+n, len(content))]
+				opts := &ReaderOptions{Offset: int64(from), Length: int64(n), BlockSize: block, Depth: 3}
+				require.NoError(t, iotest.TestReader(newReader(t, f, opts), want))
+				opts.BlockSize = 4 * block
+				require.NoError(t, iotest.TestReader(newReader(t, f, opts), want))
+			}
+		}
+		f = openFile(t, f.Name()) // which nobody reads ahead
+		f.queue = newQueue(t, 8)
+		r := newReader(t, f, &ReaderOptions{Length: 2*block + 1, BlockSize: 2 * block, Depth: 8})
+		_, err := io.Copy(io.Discard, r)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, f.queue.Stats().Submitted)
+	})
+}
+
+// Its Context ends a Reader: behind what was read, and for good.
+func TestReaderContext(t *testing.T) {
+	f := newFile(t, 64*block)
+	ctx, cancel := context.WithCancel(context.Background())
+	r := newReader(t, f, &ReaderOptions{Context: ctx, BlockSize: block, Depth: 2})
+	_, err := r.Read(make([]byte, 10))
+	require.NoError(t, err)
+	cancel()
+	n, err := io.Copy(io.Discard, r)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrInFlight, "the Buffers are not the caller's")
+	require.ErrorContains(t, err, f.Name())
+	require.LessOrEqual(t, n, int64(2*block))
+	_, err = r.Read(make([]byte, 10))
+	require.ErrorIs(t, err, context.Canceled)
+
+	// Also one that waits: for a lock, here.
+	ls := f.blockLocks()
+	l, err := ls.lock(ctxOf(t), f.blocks(0, 10), f.edges(0, 10))
+	require.NoError(t, err)
+	defer ls.unlock(l)
+	ctx, cancel = context.WithCancel(context.Background())
+	r = newReader(t, f, &ReaderOptions{Context: ctx, BlockSize: block, Depth: 1})
+	done := make(chan error)
+	go func() {
+		_, err := r.Read(make([]byte, 10))
+		done <- err
+	}()
+	requireWaiting(t, ls, 1)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+}
+
+func requireWaiting(t *testing.T, ls *blockLocks, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		ls.mu.Lock()
+		defer ls.mu.Unlock()
+		return ls.waiting == n
+	}, time.Minute, time.Millisecond)
+}
+
+// Its Context ends a Writer, also one that waits for what is in flight.
+func TestWriterContext(t *testing.T) {
+	f := newFile(t, 64*block)
+	ls := f.blockLocks()
+	l, err := ls.lock(ctxOf(t), f.blocks(0, 10), f.edges(0, 10))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	w, err := NewWriter(f, &WriterOptions{Context: ctx, BlockSize: block, Depth: 1})
+	require.NoError(t, err)
+	done := make(chan error)
+	go func() {
+		_, err := w.Write(make([]byte, 3*block)) // the first waits for the lock, the third for its Buffer
+		if err == nil {
+			err = w.Flush()
+		}
+		done <- err
+	}()
+	requireWaiting(t, ls, 1)
+	cancel()
+	err = <-done
+	ls.unlock(l)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrInFlight)
+	require.ErrorContains(t, err, f.Name())
+	_, again := w.Write([]byte{1})
+	require.Equal(t, err, again)
+	require.Equal(t, err, w.Flush())
+	require.Equal(t, err, w.Close())
+	require.NoError(t, w.Close())
+
+	ctx, cancel = context.WithCancel(context.Background())
+	w, err = NewWriter(f, &WriterOptions{Context: ctx, BlockSize: block})
+	require.NoError(t, err)
+	cancel()
+	_, err = w.Write([]byte{1})
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, w.Close(), context.Canceled)
 }

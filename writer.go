@@ -2,6 +2,7 @@ package libaio
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"syscall"
@@ -21,6 +22,7 @@ var (
 // not. The first error is for good: all later calls return it.
 type Writer struct {
 	f     *File
+	ctx   context.Context // of the writes
 	bufs  []*Buffer
 	idle  chan *Buffer // those that are not being written
 	buf   *Buffer      // what is being filled, nil before the first byte
@@ -37,6 +39,10 @@ type Writer struct {
 // WriterOptions are what NewWriter may be told. The zero value, and a nil pointer,
 // mean the defaults.
 type WriterOptions struct {
+	// Context ends the writing: all calls then have its error. Whether what is in
+	// flight at that moment was written is not known. nil means one that never
+	// ends.
+	Context context.Context
 	// Offset is where to begin, in bytes.
 	Offset int64
 	// BlockSize is how much one operation writes, in bytes: up to 1 GiB, rounded
@@ -75,7 +81,7 @@ func NewWriter(f *File, opts *WriterOptions) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{f: f, bufs: bufs, idle: make(chan *Buffer, len(bufs)), off: o.Offset}
+	w := &Writer{f: f, ctx: orBackground(o.Context), bufs: bufs, idle: make(chan *Buffer, len(bufs)), off: o.Offset}
 	for _, b := range bufs {
 		w.idle <- b
 	}
@@ -93,7 +99,11 @@ func (w *Writer) Write(p []byte) (int, error) {
 		if done == len(p) {
 			return done, nil
 		}
-		n := copy(w.room(), p[done:])
+		room, err := w.room()
+		if err != nil {
+			return done, err
+		}
+		n := copy(room, p[done:])
 		done += n
 		w.filled(n)
 	}
@@ -107,7 +117,10 @@ func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 		if err := w.failed(); err != nil {
 			return done, err
 		}
-		room := w.room()
+		room, err := w.room()
+		if err != nil {
+			return done, err
+		}
 		n, err := r.Read(room)
 		if n < 0 || n > len(room) {
 			return done, invalidf("writer", "Read of the io.Reader returned %d for %d bytes", n, len(room))
@@ -133,13 +146,17 @@ const maxIdleReads = 100
 
 // room is where the next bytes go, at least one. The end of a block in the file
 // is the end of a block here.
-func (w *Writer) room() []byte {
+func (w *Writer) room() ([]byte, error) {
 	if w.buf == nil {
-		w.buf = <-w.idle
-		w.n = 0
-		w.limit = w.buf.size - int(w.off%w.f.block())
+		b := <-w.idle
+		if err := w.failed(); err != nil { // the kernel may have b yet
+			w.idle <- b
+			return nil, err
+		}
+		w.buf, w.n = b, 0
+		w.limit = b.size - int(w.off%w.f.block())
 	}
-	return w.buf.slice()[w.n:w.limit]
+	return w.buf.slice()[w.n:w.limit], nil
 }
 
 // filled says that n more bytes are there, and sends the block if it is full.
@@ -159,12 +176,11 @@ func (w *Writer) filled(n int) {
 
 // write writes the first n bytes of b.
 func (w *Writer) write(b *Buffer, n int, off int64) error {
-	ctx := context.Background()
 	var err error
 	if n == b.size {
-		_, err = w.f.WriteBuffer(ctx, b, off)
+		_, err = w.f.WriteBuffer(w.ctx, b, off)
 	} else {
-		_, err = w.f.WriteAtContext(ctx, b.slice()[:n], off)
+		_, err = w.f.WriteAtContext(w.ctx, b.slice()[:n], off)
 	}
 	return err
 }
@@ -173,22 +189,31 @@ var errZeroWriter error = invalidf("writer", "the Writer was not made by NewWrit
 
 // failed is why there is no use in going on.
 func (w *Writer) failed() error {
+	if w == nil || w.f == nil {
+		return errZeroWriter
+	}
+	w.fail(w.ctx.Err())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.f == nil:
-		return errZeroWriter
-	case w.closed:
+	if w.closed {
 		return &Error{Op: "writer", File: w.f.name, Err: ErrClosed, Detail: "the Writer is closed"}
 	}
 	return w.err
 }
 
+// fail keeps the first error.
 func (w *Writer) fail(err error) {
+	if err == nil {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err == nil {
-		w.err = err
+	if w.err != nil {
+		return
+	}
+	w.err = err
+	if ended := w.ctx.Err(); ended != nil && errors.Is(err, ended) {
+		w.err = &Error{Op: "writer", File: w.f.name, Err: ended, Detail: "the Context of the Writer has ended: what was in flight may have been written or not"}
 	}
 }
 
@@ -214,7 +239,10 @@ func (w *Writer) Flush() error {
 // Close is Flush, and gives the memory back. f stays open. A second Close does
 // nothing.
 func (w *Writer) Close() error {
-	if w.closed {
+	switch {
+	case w == nil || w.f == nil:
+		return errZeroWriter
+	case w.closed:
 		return nil
 	}
 	err := w.Flush()
