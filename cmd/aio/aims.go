@@ -67,6 +67,10 @@ var aims = []aim{
 		what: "IOPS", a: "channel", b: "fio-libaio", figure: (*trialOutcome).iops,
 		targets: []string{"disk", "loop"}, workloads: []string{"seqread-1m", "seqwrite-1m"}, want: 0.98,
 	},
+	{
+		what: "IOPS", a: "stream", b: "fio-libaio", figure: (*trialOutcome).iops,
+		targets: []string{"disk", "loop"}, workloads: []string{"seqread-1m", "seqwrite-1m"}, want: 0.98,
+	},
 }
 
 func (a *aim) covers(c cell) bool {

@@ -21,9 +21,11 @@ type rival struct {
 	missing func(self string) string // why it cannot run here; "" when it can
 	command func(self string, t *trialCommand, w workload, userReap bool) []string
 	parse   func(out []byte, w workload, usage *syscall.Rusage) (*trialOutcome, error)
-	// only is the one target that it is for; "" for all. Its figures are in the
-	// tables and the ratios, and not in the files.
-	only string
+	// only is the one target that it is for, and sequential that it is for workloads
+	// that are. The figures of such a rival are in the tables and the ratios, and not
+	// in the files.
+	only       string
+	sequential bool
 	// outside: the threads must be counted from outside.
 	outside bool
 }
@@ -38,6 +40,15 @@ var rivals = []rival{
 	fioRival("io_uring"),
 	goRival("readat"),
 	twoRival(),
+	streamRival(),
+}
+
+// special says whether it is not for everything.
+func (r *rival) special() bool { return r.only != "" || r.sequential }
+
+// takes says whether it is for this target and workload.
+func (r *rival) takes(target string, w workload) bool {
+	return (r.only == "" || r.only == target) && !(r.sequential && w.random)
 }
 
 func rivalNames() []string {
@@ -74,6 +85,13 @@ func goRival(name string) rival {
 func twoRival() rival {
 	r := goRival("reap-2")
 	r.only = "zram"
+	return r
+}
+
+// streamRival is NewReader and NewWriter.
+func streamRival() rival {
+	r := goRival("stream")
+	r.sequential = true
 	return r
 }
 

@@ -83,8 +83,19 @@ func (r *comparison) findRivals() {
 	}
 }
 
-func (r *comparison) measurements() int {
-	return len(r.Target) * len(r.Workload) * len(r.bench.Depths) * len(r.rivals) * r.bench.Rounds
+func (r *comparison) measurements() (n int) {
+	for _, w := range r.Workload {
+		n += r.turns(findWorkload(w)) * len(r.bench.Depths)
+	}
+	return n
+}
+
+// turns is how many measurements there are of a workload at one depth.
+func (r *comparison) turns(w workload) (n int) {
+	for _, target := range r.Target {
+		n += len(r.rivalsFor(target, w)) * r.bench.Rounds
+	}
+	return n
 }
 
 // trialOverhead is what a measurement takes beside its time, more or less: a
@@ -98,10 +109,10 @@ func (r *comparison) estimate() (all time.Duration) {
 	for _, w := range r.Workload {
 		for _, depth := range r.bench.Depths {
 			c := cell{workload: findWorkload(w), depth: depth}
-			all += r.warmUp() + r.duration() + trialOverhead + 4*c.extra()
+			all += (r.warmUp() + r.duration() + trialOverhead + 4*c.extra()) * time.Duration(r.turns(c.workload))
 		}
 	}
-	return all * time.Duration(len(r.Target)*len(r.rivals)*r.bench.Rounds)
+	return all
 }
 
 // on measures on one target, which exists only meanwhile.
@@ -151,7 +162,7 @@ func (r *comparison) layOut(ctx context.Context, name string, p *place, seed uin
 // its turn at each depth, one right behind the other; who is first changes with
 // the round.
 func (r *comparison) rounds(ctx context.Context, name string, p *place, w workload, seed uint64) error {
-	cells, rivals := r.cells(name, w), r.rivalsFor(name)
+	cells, rivals := r.cells(name, w), r.rivalsFor(name, w)
 	steps := len(cells) * len(rivals) * r.bench.Rounds
 	if steps == 0 {
 		return nil
@@ -188,10 +199,10 @@ func (r *comparison) rounds(ctx context.Context, name string, p *place, w worklo
 	return nil
 }
 
-// rivalsFor are those who take part on a target.
-func (r *comparison) rivalsFor(target string) (all []rival) {
+// rivalsFor are those who take part in a workload on a target.
+func (r *comparison) rivalsFor(target string, w workload) (all []rival) {
 	for _, v := range r.rivals {
-		if v.only == "" || v.only == target {
+		if v.takes(target, w) {
 			all = append(all, v)
 		}
 	}

@@ -37,8 +37,8 @@ func TestCompareOnTheDisk(t *testing.T) {
 
 	var here []string
 	for _, v := range rivals {
-		if v.only != "" {
-			continue // not for the disk
+		if v.special() {
+			continue // not in the files
 		}
 		if why := v.missing(program(t)); why != "" {
 			assert.Contains(t, o.out, fmt.Sprintf("skipped: %s: %s", v.name, why))
@@ -63,7 +63,10 @@ func TestCompareOnTheDisk(t *testing.T) {
 	}
 	assert.Equal(t, 1, strings.Count(o.out, "\ndisk, randread-4k\n"))
 	assert.Equal(t, 1, strings.Count(o.out, "\ndisk, seqwrite-1m\n"))
-	assert.Equal(t, 2*2*len(here)*2, strings.Count(o.err, " IOPS\n"))
+	stream := 2 * 2 // with one of the workloads
+	assert.Equal(t, 2*2*len(here)*2+stream, strings.Count(o.err, " IOPS\n"))
+	assert.Contains(t, o.err, fmt.Sprint(2*2*len(here)*2+stream, " measurements: "))
+	assert.Equal(t, 2+2, strings.Count(o.out, " stream "), "it is in the table and the ratios")
 	assert.Contains(t, o.out, "p50 latency, do / readat")
 }
 

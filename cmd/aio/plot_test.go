@@ -101,7 +101,7 @@ func count(all []string, one string) (n int) {
 func TestThereIsAColourForEveryRival(t *testing.T) {
 	published := 0
 	for _, v := range rivals {
-		if v.only == "" {
+		if !v.special() {
 			published++
 		}
 	}

@@ -37,11 +37,11 @@ func (o *trialOutcome) p50() float64           { return o.P50Us }
 func (o *trialOutcome) p99() float64           { return o.P99Us }
 func (o *trialOutcome) p999() float64          { return o.P999Us }
 
-// published are the results for the files: those of rivals for all targets.
+// published are the results for the files: those of rivals for everything.
 func published(results []*result) (all []*result) {
 	for _, r := range results {
 		i := slices.Index(rivalNames(), r.contender)
-		if i < 0 || rivals[i].only == "" {
+		if i < 0 || !rivals[i].special() {
 			all = append(all, r)
 		}
 	}

@@ -80,6 +80,7 @@ var trialists = map[string]func(*trial) (trialist, error){
 	"reap":    startReapTrial,
 	"reap-2":  startTwoTrial,
 	"readat":  startReadAtTrial,
+	"stream":  startStreamTrial,
 }
 
 // lane chooses the blocks of one goroutine and counts its requests.
@@ -147,7 +148,7 @@ func (c *trialCommand) Run(ctx context.Context, s streams) error {
 // 0, 1, 2, ..., wherever it will be written.
 func (c *trialCommand) newTrial() (*trial, error) {
 	w, known := findWorkload(c.Workload), trialists[c.Contender] != nil
-	if w.name == "" || !known || c.Depth < 1 || c.Size < w.block {
+	if w.name == "" || !known || c.Contender == "stream" && w.random || c.Depth < 1 || c.Size < w.block {
 		return nil, fmt.Errorf("no such trial: %+v", *c)
 	}
 	t := &trial{

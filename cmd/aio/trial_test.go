@@ -34,6 +34,9 @@ func (v *rival) here(t *testing.T) {
 func TestRivalsMeasure(t *testing.T) {
 	for _, v := range rivals {
 		for _, w := range workloads {
+			if !v.takes(v.only, w) {
+				continue
+			}
 			t.Run(v.name+"/"+w.name, func(t *testing.T) {
 				v.here(t)
 				o, err := v.measure(t.Context(), program(t), laidOut(t, 6), w, false)
@@ -64,6 +67,9 @@ func TestRivalsVerifyWhatTheyRead(t *testing.T) {
 			continue
 		}
 		for _, w := range []string{"randread-4k", "seqread-1m"} {
+			if !v.takes(v.only, findWorkload(w)) {
+				continue
+			}
 			t.Run(v.name+"/"+w, func(t *testing.T) {
 				c := laidOut(t, 3)
 				c.Seed++
@@ -101,7 +107,7 @@ func TestRivalsFailOnAShorterFile(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			c := laidOut(t, 4)
 			require.NoError(t, os.Truncate(c.Path, 0))
-			_, err := v.measure(t.Context(), program(t), c, workloads[0], false)
+			_, err := v.measure(t.Context(), program(t), c, findWorkload("seqread-1m"), false)
 			assert.ErrorContains(t, err, v.name+": ")
 		})
 	}
@@ -123,6 +129,7 @@ func TestPlainReapsInUserSpace(t *testing.T) {
 func TestTrialThatThereIsNot(t *testing.T) {
 	for _, args := range [][]string{
 		{"trial", "nobody", "randread-4k", "x", "--size=4096", "--depth=1"},
+		{"trial", "stream", "randread-4k", "x", "--size=4096", "--depth=1"},
 		{"trial", "do", "randrw", "x", "--size=4096", "--depth=1"},
 		{"trial", "do", "randread-4k", "x", "--size=4096", "--depth=0"},
 		{"trial", "do", "randread-4k", "x", "--size=4095", "--depth=1"},

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golibaio/libaio"
+)
+
+// streamTrial reads the file with a Reader, or writes it with a Writer, from front
+// to back and then from the front again. A request is a block; its latency is how
+// long the caller waits for it.
+type streamTrial struct {
+	*lane
+	file  *libaio.File
+	queue *libaio.Queue
+	moved int64     // blocks, of this pass over the file
+	slot  int       // whose memory is next: to be written, or to keep what is read
+	since time.Time // of the block before
+}
+
+func startStreamTrial(t *trial) (trialist, error) {
+	queue, err := libaio.NewQueue(t.depth, nil)
+	if err != nil {
+		return nil, err
+	}
+	file, err := libaio.OpenFileWith(t.path, t.openFlag(), 0, &libaio.FileOptions{Queue: queue})
+	if err != nil {
+		return nil, errors.Join(err, queue.Close())
+	}
+	return &streamTrial{lane: newLanes(t, 1)[0], file: file, queue: queue}, nil
+}
+
+func (s *streamTrial) run(ctx context.Context) error {
+	pass := s.readAll
+	if s.trial.workload.write {
+		pass = s.writeAll
+	}
+	for {
+		s.moved = 0
+		switch err := pass(ctx); {
+		case errors.Is(err, errTrialOver):
+			return nil
+		case err != nil:
+			return err
+		case s.moved != s.trial.blocks:
+			return fmt.Errorf("%s ends after %d of %d blocks", s.trial.path, s.moved, s.trial.blocks)
+		}
+	}
+}
+
+var errTrialOver = errors.New("the trial is over")
+
+func (s *streamTrial) readAll(ctx context.Context) error {
+	r, err := libaio.NewReader(s.file, &libaio.ReaderOptions{
+		Context: ctx, BlockSize: int(s.trial.workload.block), Depth: s.trial.depth,
+		Length: s.trial.blocks * s.trial.workload.block,
+	})
+	if err != nil {
+		return err
+	}
+	s.since = time.Now()
+	_, err = r.WriteTo(s)
+	return errors.Join(err, r.Close())
+}
+
+// Write takes a block from the Reader. Behind the end of the trial blocks are kept
+// to be looked at, one for each slot.
+func (s *streamTrial) Write(block []byte) (int, error) {
+	s.next(s.slot)
+	if err := s.count(len(block)); err != nil {
+		return 0, err
+	}
+	if !s.trial.over() {
+		return len(block), nil
+	}
+	copy(s.trial.memory[s.slot].Bytes(), block)
+	if s.slot++; s.slot == s.trial.depth {
+		return len(block), errTrialOver
+	}
+	return len(block), nil
+}
+
+func (s *streamTrial) writeAll(ctx context.Context) error {
+	w, err := libaio.NewWriter(s.file, &libaio.WriterOptions{
+		Context: ctx, BlockSize: int(s.trial.workload.block), Depth: s.trial.depth,
+	})
+	if err != nil {
+		return err
+	}
+	s.since = time.Now()
+	for err == nil && s.moved < s.trial.blocks {
+		if s.trial.over() {
+			err = errTrialOver
+			break
+		}
+		s.next(s.slot)
+		var n int
+		if n, err = w.Write(s.trial.memory[s.slot].Bytes()); err == nil {
+			err = s.count(n)
+		}
+		s.slot = (s.slot + 1) % s.trial.depth
+	}
+	return errors.Join(err, w.Close())
+}
+
+// count counts a block.
+func (s *streamTrial) count(n int) error {
+	now := time.Now()
+	took := now.Sub(s.since)
+	s.since = now
+	s.moved++
+	return s.take(n, took)
+}
+
+func (s *streamTrial) lanes() []*lane { return []*lane{s.lane} }
+
+func (s *streamTrial) close() error { return closeTrial(s.file, s.queue) }
+
+var _ trialist = (*streamTrial)(nil)
