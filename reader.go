@@ -21,7 +21,7 @@ type Reader struct {
 	ctx    context.Context // of the reads; ended by Close
 	cancel context.CancelFunc
 	reads  sync.WaitGroup
-	bufs   []*Buffer
+	mem    *Buffer // of all blocks
 	blocks []readBlock // a ring: those that are being read, in their order
 
 	current int    // the block that rest is of
@@ -74,11 +74,11 @@ func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	if o.Length < 0 || o.Length > math.MaxInt64-o.Offset {
 		return nil, invalidf("reader", "Length %d: must be 0, for the rest of the file, or more, and end within the largest file offset", o.Length)
 	}
-	bufs, err := streamBuffers(f, depth, size)
+	mem, bufs, err := streamBuffers(f, depth, size)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{f: f, bufs: bufs, blocks: make([]readBlock, depth), end: math.MaxInt64}
+	r := &Reader{f: f, mem: mem, blocks: make([]readBlock, depth), end: math.MaxInt64}
 	if o.Length > 0 {
 		r.end = o.Offset + o.Length
 	}
@@ -203,8 +203,8 @@ func (r *Reader) Close() error {
 	}
 	r.cancel()
 	r.reads.Wait()
-	releaseAll(r.bufs)
-	r.bufs, r.rest = nil, nil
+	_ = r.mem.Release() // now, or when the kernel is done
+	r.rest = nil
 	r.err = &Error{Op: "reader", File: r.f.name, Err: ErrClosed, Detail: "the Reader is closed"}
 	return nil
 }

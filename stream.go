@@ -1,6 +1,9 @@
 package libaio
 
-import "context"
+import (
+	"context"
+	"syscall"
+)
 
 // This file is what Reader and Writer have in common.
 
@@ -36,25 +39,22 @@ func streamShape(op string, f *File, off int64, blockSize, depth int) (int, int,
 	return int(roundUp(int64(blockSize), f.block())), depth, nil
 }
 
-// streamBuffers allocates n of them for f, or none.
-func streamBuffers(f *File, n, size int) ([]*Buffer, error) {
-	bufs := make([]*Buffer, n)
-	for i := range bufs {
-		b, err := Alloc(size, max(bounceAlign, f.align.Memory))
-		if err != nil {
-			releaseAll(bufs[:i])
-			return nil, err
-		}
-		bufs[i] = b
+// streamBuffers allocates n of them for f, all in one block: with huge pages, of
+// which a request has few, the kernel has less to do for each.
+func streamBuffers(f *File, n, size int) (all *Buffer, each []*Buffer, err error) {
+	align := max(bounceAlign, f.align.Memory)
+	if size > maxBlock/n {
+		return nil, nil, noMemory(size, align, syscall.ENOMEM)
 	}
-	return bufs, nil
-}
-
-// releaseAll gives them back as soon as the kernel is done.
-func releaseAll(bufs []*Buffer) {
-	for _, b := range bufs {
-		_ = b.Release()
+	all, err = AllocWith(n*size, align, &AllocOptions{HugePages: HugePagesTransparent})
+	if err != nil {
+		return nil, nil, err
 	}
+	each = make([]*Buffer, n)
+	for i := range each {
+		each[i], _ = all.Slice(i*size, size) // which is within
+	}
+	return all, each, nil
 }
 
 // orBackground is ctx, or one that never ends for nil.

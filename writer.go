@@ -23,7 +23,7 @@ var (
 type Writer struct {
 	f     *File
 	ctx   context.Context // of the writes
-	bufs  []*Buffer
+	mem   *Buffer      // of all blocks
 	idle  chan *Buffer // those that are not being written
 	buf   *Buffer      // what is being filled, nil before the first byte
 	n     int          // bytes in it
@@ -77,11 +77,11 @@ func NewWriter(f *File, opts *WriterOptions) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	bufs, err := streamBuffers(f, depth+1, size)
+	mem, bufs, err := streamBuffers(f, depth+1, size)
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{f: f, ctx: orBackground(o.Context), bufs: bufs, idle: make(chan *Buffer, len(bufs)), off: o.Offset}
+	w := &Writer{f: f, ctx: orBackground(o.Context), mem: mem, idle: make(chan *Buffer, len(bufs)), off: o.Offset}
 	for _, b := range bufs {
 		w.idle <- b
 	}
@@ -250,7 +250,7 @@ func (w *Writer) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	releaseAll(w.bufs)
-	w.bufs, w.buf = nil, nil
+	_ = w.mem.Release() // now, or when the kernel is done
+	w.buf = nil
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/golibaio/libaio"
@@ -91,19 +92,25 @@ func (s *streamTrial) writeAll(ctx context.Context) error {
 		return err
 	}
 	s.since = time.Now()
-	for err == nil && s.moved < s.trial.blocks {
-		if s.trial.over() {
-			err = errTrialOver
-			break
-		}
-		s.next(s.slot)
-		var n int
-		if n, err = w.Write(s.trial.memory[s.slot].Bytes()); err == nil {
-			err = s.count(n)
-		}
-		s.slot = (s.slot + 1) % s.trial.depth
-	}
+	_, err = w.ReadFrom(s)
 	return errors.Join(err, w.Close())
+}
+
+// Read gives a block to the Writer, whose own memory it fills the first time. After
+// that it leaves it as it is: the other contenders do not change theirs either.
+func (s *streamTrial) Read(block []byte) (int, error) {
+	switch {
+	case s.moved == s.trial.blocks:
+		return 0, io.EOF
+	case s.trial.over():
+		return 0, errTrialOver
+	}
+	if s.moved <= int64(s.trial.depth) { // it has one Buffer more than depth
+		copy(block, s.trial.memory[s.slot].Bytes())
+	}
+	s.next(s.slot)
+	s.slot = (s.slot + 1) % s.trial.depth
+	return len(block), s.count(len(block))
 }
 
 // count counts a block.
@@ -119,4 +126,8 @@ func (s *streamTrial) lanes() []*lane { return []*lane{s.lane} }
 
 func (s *streamTrial) close() error { return closeTrial(s.file, s.queue) }
 
-var _ trialist = (*streamTrial)(nil)
+var (
+	_ trialist  = (*streamTrial)(nil)
+	_ io.Reader = (*streamTrial)(nil)
+	_ io.Writer = (*streamTrial)(nil)
+)
