@@ -1006,3 +1006,21 @@ func TestLockIsLeftClean(t *testing.T) {
 	ls.unlock(first)
 	require.Nil(t, ls.head)
 }
+
+// A write of a part of a block carries bytes of others, so once it is on its way it
+// is waited for, whatever its context says.
+func TestEdgeIsWaitedFor(t *testing.T) {
+	f := newFile(t, 4*block)
+	f.queue = newQueue(t, 4)
+	for i := range scaled(100, 30) {
+		ctx, cancel := context.WithCancel(context.Background())
+		before := f.queue.Stats().Submitted
+		done := make(chan error, 1)
+		go func() { done <- second(f.WriteAtContext(ctx, []byte{byte(i)}, block+5)) }()
+		for f.queue.Stats().Submitted < before+2 { // the read, and then the write
+			runtime.Gosched()
+		}
+		cancel()
+		require.NoError(t, <-done)
+	}
+}

@@ -21,7 +21,7 @@ type Reader struct {
 	ctx    context.Context // of the reads; ended by Close
 	cancel context.CancelFunc
 	reads  sync.WaitGroup
-	mem    *Buffer // of all blocks
+	mem    *Buffer     // of all blocks
 	blocks []readBlock // a ring: those that are being read, in their order
 
 	current int    // the block that rest is of

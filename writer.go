@@ -23,12 +23,12 @@ var (
 type Writer struct {
 	f     *File
 	ctx   context.Context // of the writes
-	mem   *Buffer      // of all blocks
-	idle  chan *Buffer // those that are not being written
-	buf   *Buffer      // what is being filled, nil before the first byte
-	n     int          // bytes in it
-	limit int          // up to where it is filled
-	off   int64        // its place in the file
+	mem   *Buffer         // of all blocks
+	idle  chan *Buffer    // those that are not being written
+	buf   *Buffer         // what is being filled, nil before the first byte
+	n     int             // bytes in it
+	limit int             // up to where it is filled
+	off   int64           // its place in the file
 
 	writes sync.WaitGroup
 	mu     sync.Mutex // guards err

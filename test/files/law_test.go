@@ -165,6 +165,50 @@ func TestOneAtATimeAgain(t *testing.T) {
 	})
 }
 
+// readVector is read of whole blocks into two Buffers, without a copy.
+func (p *pair) readVector(n int, off int64) {
+	p.t.Helper()
+	n, off = max(1, n/block)*block, off/block*block
+	b, err := libaio.Alloc(2*n, block)
+	require.NoError(p.t, err)
+	defer b.Free()
+	front, err := b.Slice(0, n)
+	require.NoError(p.t, err)
+	back, err := b.Slice(n, n)
+	require.NoError(p.t, err)
+	want := make([]byte, 2*n)
+	wn, werr := p.model.ReadAt(want, off)
+	gn, gerr := p.ours.ReadVector(p.t.Context(), []*libaio.Buffer{front, back}, off)
+	require.Equal(p.t, werr, gerr, "ReadVector of %d at %d", 2*n, off)
+	require.Equal(p.t, wn, gn, "ReadVector of %d at %d", 2*n, off)
+	requireSame(p.t, want[:wn], b.Bytes()[:wn], "ReadVector of %d at %d", 2*n, off)
+}
+
+// Vectors go over the end of the file too, and meet what is reserved behind it.
+func TestVectorsOverTheEnd(t *testing.T) {
+	onAll(t, func(t *testing.T, dir string) {
+		p := newPair(t, dir)
+		for range steps(400) {
+			size, err := p.ours.Size()
+			require.NoError(t, err)
+			n, off := 1+p.length()/4, p.offset(size)
+			switch p.r.IntN(8) {
+			case 0:
+				require.NoError(t, p.ours.Truncate(off))
+				require.NoError(t, p.model.Truncate(off))
+			case 1:
+				require.NoError(t, p.ours.Preallocate(size, int64(n)))
+			case 2, 3:
+				p.write(random(p.r, n), size)
+			case 4:
+				p.write(random(p.r, n), off)
+			default:
+				p.readVector(n, max(0, size-int64(p.r.IntN(2*n))))
+			}
+		}
+	})
+}
+
 func TestReaders(t *testing.T) {
 	onAll(t, func(t *testing.T, dir string) {
 		p := newPair(t, dir)
@@ -405,6 +449,12 @@ func TestReadPastTheEndBesideAppends(t *testing.T) {
 		b, err := libaio.Alloc(start, block)
 		require.NoError(t, err)
 		defer b.Free()
+		var halves []*libaio.Buffer
+		for at := 0; at < start; at += start / 2 {
+			half, err := b.Slice(at, start/2)
+			require.NoError(t, err)
+			halves = append(halves, half)
+		}
 		size := int64(start)
 		for i := range steps(400) {
 			data := make([]byte, 1+p.r.IntN(9000))
@@ -413,10 +463,13 @@ func TestReadPastTheEndBesideAppends(t *testing.T) {
 			size += int64(len(data))
 			from := size/block*block - 8*block
 			var n int
-			if i%2 == 0 {
+			switch i % 3 {
+			case 0:
 				n, err = p.ours.ReadAt(make([]byte, start), from)
-			} else {
+			case 1:
 				n, err = p.ours.ReadBuffer(t.Context(), b, from)
+			default:
+				n, err = p.ours.ReadVector(t.Context(), halves, from)
 			}
 			require.Equal(t, io.EOF, err)
 			require.EqualValues(t, size-from, n)
