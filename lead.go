@@ -6,8 +6,8 @@ import (
 )
 
 // This file is for the lone waiter. A Do with nothing else in flight, as those
-// before it, waits in the kernel itself: its operation signals no eventfd, so that nobody else is woken,
-// and its thread sleeps as that of a pread does.
+// before it, waits in the kernel itself: its operation signals no eventfd, so
+// that nobody else is woken, and its thread sleeps as that of a pread does.
 //
 // It is the leader then: the one reader of the ring. What others submit meanwhile
 // signals the eventfd as always; the leader completes that too, as the kernel
@@ -39,8 +39,9 @@ func (q *Queue) mayLead(s *slot) bool {
 		kinds[s.op.kind].data && s.op.file.direct
 }
 
-// lead waits for the lone operation of this number, at most until ctx ends. The operation is
-// in flight then, and a goroutine goes on. Held: mu, but not meanwhile.
+// lead waits for the lone operation of this number, at most until ctx ends. The
+// operation is in flight then, and a goroutine goes on. Held: mu, but not
+// meanwhile.
 func (q *Queue) lead(ctx context.Context, index uint32, number uint64) {
 	limit := time.Duration(-1)
 	if ctx.Done() != nil {

@@ -5,6 +5,7 @@ package libaio
 import (
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -90,4 +91,27 @@ func TestCancelInTheHandsOfASender(t *testing.T) {
 		goOn()
 		requireNotHeld(t, r)
 	}
+}
+
+// A slot is used again: whoever comes late for a lone operation that has
+// completed must not wait for the next one in its slot, which has a leader.
+func TestLeadOnLate(t *testing.T) {
+	q := newQueue(t, 1)
+	q.mu.Lock()
+	q.slots[0].lone = 7
+	q.mu.Unlock()
+	late := make(chan struct{})
+	go func() {
+		q.leadOn(0, 6)
+		close(late)
+	}()
+	select {
+	case <-late:
+	case <-time.After(time.Minute):
+		t.Error("it waits for the operation of another")
+	}
+	q.mu.Lock()
+	require.False(t, q.leading)
+	q.slots[0].lone = 0
+	q.mu.Unlock()
 }
