@@ -8,7 +8,8 @@ import (
 )
 
 // MemoryStats counts the memory that this package has from the system for
-// Buffers, idle Buffers in Pools included.
+// Buffers, idle Buffers in Pools included. Freed blocks that wait for the next
+// Alloc, as MapThreshold tells, are not.
 type MemoryStats struct {
 	Buffers int64 // blocks
 	Bytes   int64 // their sizes
