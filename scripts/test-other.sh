@@ -11,10 +11,19 @@ cd "$(dirname -- "$0")/.."
 
 CGO_ENABLED=0
 export CGO_ENABLED
-for target in ${*:-darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64 freebsd/arm64 openbsd/amd64 netbsd/amd64}; do
-	run env GOWORK=off GOOS="${target%/*}" GOARCH="${target#*/}" go vet ./...
-done
-[ $# -eq 0 ] || exit 0
+
+# package SYSTEM/MACHINE... vets the package.
+package() {
+	for target in "$@"; do
+		run env GOWORK=off GOOS="${target%/*}" GOARCH="${target#*/}" go vet ./...
+	done
+}
+
+if [ $# -gt 0 ]; then
+	package "$@"
+	exit
+fi
+package darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64 freebsd/arm64 openbsd/amd64 netbsd/amd64
 for module in contrib/*/; do
 	for system in darwin windows freebsd; do
 		in_module "./${module%/}" env GOOS="$system" go vet ./...
