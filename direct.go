@@ -64,16 +64,58 @@ func (f *File) readWhole(ctx context.Context, op Op, off int64, n int) (int, err
 // readAgain reads into the Buffers of an operation piece by piece, as readPiece does,
 // which knows what to do about EIO. Held: the blocks.
 func (f *File) readAgain(ctx context.Context, op Op, off int64) (int, error) {
+	return f.eachBuffer("pread", op, func(p []byte, done int) (int, error) {
+		return f.inPieces(ctx, p, off+int64(done), (*File).readPiece)
+	})
+}
+
+// writeWhole writes n bytes with one operation, unless a block that the file ends in
+// is among them.
+func (f *File) writeWhole(ctx context.Context, op Op, off int64, n int) (int, error) {
+	if f.appends() {
+		return 0, f.appending(off, n)
+	}
+	l, err := f.lockToWrite(ctx, off, n)
+	if err != nil {
+		return 0, err
+	}
+	defer f.locks.unlock(l)
+	if l.exclusive() {
+		size, err := sizeOf(f.fd)
+		if err != nil {
+			return 0, f.failure("pwrite", off, n, err)
+		}
+		if f.directPart(off, n, size) != (span{off, off + int64(n)}) {
+			return f.writeInParts(ctx, op, off)
+		}
+	}
+	got, err := f.do(ctx, op.WithResume())
+	if err != nil {
+		return got, err
+	}
+	return got, f.outcome("pwrite", off, n, got, nil)
+}
+
+// writeInParts writes the Buffers of an operation as WriteAt does. Held: the blocks.
+func (f *File) writeInParts(ctx context.Context, op Op, off int64) (int, error) {
+	return f.eachBuffer("pwrite", op, func(p []byte, done int) (int, error) {
+		return f.writeParts(ctx, p, off+int64(done))
+	})
+}
+
+// eachBuffer calls move for the memory of each Buffer of an operation, until one
+// comes out short or fails.
+func (f *File) eachBuffer(name string, op Op, move func(p []byte, done int) (int, error)) (int, error) {
 	bufs := op.bufs
 	if op.buf != nil {
 		bufs = []*Buffer{op.buf}
 	}
 	done := 0
 	for _, b := range bufs {
-		if err := f.hold("pread", b); err != nil {
+		if err := f.hold(name, b); err != nil {
 			return done, err
 		}
-		n, err := f.inPieces(ctx, b.slice(), off+int64(done), (*File).readPiece)
+		n, err := move(b.slice(), done)
 		b.drop()
 		done += n
 		if err != nil || n < b.size {
@@ -81,23 +123,6 @@ func (f *File) readAgain(ctx context.Context, op Op, off int64) (int, error) {
 		}
 	}
 	return done, nil
-}
-
-// writeWhole writes n bytes with one operation.
-func (f *File) writeWhole(ctx context.Context, op Op, off int64, n int) (int, error) {
-	if f.appends() {
-		return 0, f.appending(off, n)
-	}
-	l, err := f.share(ctx, "pwrite", off, n)
-	if err != nil {
-		return 0, err
-	}
-	defer f.locks.unlock(l)
-	got, err := f.do(ctx, op.WithResume())
-	if err != nil {
-		return got, err
-	}
-	return got, f.outcome("pwrite", off, n, got, nil)
 }
 
 // read is ReadAt.
@@ -159,20 +184,26 @@ func (f *File) write(ctx context.Context, p []byte, off int64) (int, error) {
 		return 0, nil
 	case !f.direct:
 		return f.writeBuffered(ctx, p, off)
-	case f.align.aligned(0, off, len(p)):
-		l, err := f.share(ctx, "pwrite", off, len(p))
-		if err != nil {
-			return 0, err
-		}
-		defer f.locks.unlock(l)
-		return f.inPieces(ctx, p, off, (*File).writePiece)
 	}
-	l, err := f.blockLocks().lock(ctx, f.blocks(off, len(p)), f.edges(off, len(p)))
+	l, err := f.lockToWrite(ctx, off, len(p))
 	if err != nil {
-		return 0, f.failure("pwrite", off, len(p), err)
+		return 0, err
 	}
 	defer f.locks.unlock(l)
-	return f.writeUnaligned(ctx, p, off)
+	if !l.exclusive() {
+		return f.inPieces(ctx, p, off, (*File).writePiece)
+	}
+	return f.writeParts(ctx, p, off)
+}
+
+// lockToWrite takes the blocks of a write: those of which it changes a part for
+// itself alone.
+func (f *File) lockToWrite(ctx context.Context, off int64, n int) (*blockLock, error) {
+	l, err := f.blockLocks().lock(ctx, f.blocks(off, n), f.edges(off, n))
+	if err != nil {
+		return nil, f.failure("pwrite", off, n, err)
+	}
+	return l, nil
 }
 
 // writeBuffered is WriteAt of a File without direct I/O. It has its blocks for
@@ -196,41 +227,46 @@ func (f *File) appending(off int64, n int) error {
 	return e
 }
 
-// writeUnaligned writes through the page cache what is in a block that is not
-// wholly in the file, and the rest directly. Held: the blocks.
-func (f *File) writeUnaligned(ctx context.Context, p []byte, off int64) (int, error) {
+// writeParts writes through the page cache what is in a block that is not wholly in
+// the file, and the rest directly. Held: the blocks.
+func (f *File) writeParts(ctx context.Context, p []byte, off int64) (int, error) {
 	size, err := sizeOf(f.fd)
 	if err != nil {
 		return 0, f.failure("pwrite", off, len(p), err)
 	}
-	block, end := f.block(), off+int64(len(p))
-	// What is written directly goes from one of these to the other.
-	from, to := off, end
-	if off%block != 0 && !f.merges(off, size) {
-		from = min(roundUp(off, block), end)
-	}
-	if end%block != 0 && !f.merges(end, size) {
-		to = max(roundDown(end, block), from)
-	}
-	if from >= to {
+	part := f.directPart(off, len(p), size)
+	if part.empty() {
 		return f.writeCached(p, off)
 	}
-	n, err := f.writeCached(p[:from-off], off)
+	from, to := part.from-off, part.to-off
+	n, err := f.writeCached(p[:from], off)
 	if err != nil {
 		return n, err
 	}
-	m, err := f.inPieces(ctx, p[from-off:to-off], from, (*File).writePiece)
+	m, err := f.inPieces(ctx, p[from:to], part.from, (*File).writePiece)
 	if err != nil {
 		return n + m, err
 	}
-	k, err := f.writeCached(p[to-off:], to)
+	k, err := f.writeCached(p[to:], part.to)
 	return n + m + k, err
 }
 
-// merges says whether the block around an offset can be read, changed and written
-// back: if not, because it would make the file longer, or cannot be read.
-func (f *File) merges(off, size int64) bool {
-	return f.readable() && roundDown(off, f.block())+f.block() <= size
+// directPart is what of a write of n bytes is written directly: all but the parts of
+// blocks that would make the file longer, or cannot be read to be merged. Of the
+// block that the file ends in nothing is, though direct I/O may take a part of it:
+// where a page is written both ways, ext4 was seen to have Sync fail.
+func (f *File) directPart(off int64, n int, size int64) span {
+	block, end := f.block(), off+int64(n)
+	may := f.readable() || f.align.aligned(0, off, n)
+	inside := func(at int64) bool { return may && roundDown(at, block)+block <= size }
+	part := span{off, end}
+	if off%block != 0 && !inside(off) {
+		part.from = min(roundUp(off, block), end)
+	}
+	if end%block != 0 && !inside(end) {
+		part.to = max(roundDown(end, block), part.from)
+	}
+	return part
 }
 
 // writePiece writes what fits into one bounce Buffer, with the rest of the blocks

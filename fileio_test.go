@@ -1024,3 +1024,51 @@ func TestEdgeIsWaitedFor(t *testing.T) {
 		require.NoError(t, <-done)
 	}
 }
+
+// Whole sectors are written as they are inside the file, and through the page cache
+// in the block that it ends in, of which nothing is written directly.
+func TestSectorsInTheLastBlock(t *testing.T) {
+	f := openFile(t, newStreamFile(t, testDir(t), make([]byte, 3*block+512)).Name())
+	if f.Alignment().Offset > 512 {
+		t.Skipf("this file system takes no sectors: %+v", f.Alignment())
+	}
+	q, ctx, b := newQueue(t, 4), ctxOf(t), newBuffer(t, 2*block)
+	f.queue = q
+	want := make([]byte, 3*block+512)
+	for i, c := range []struct{ off, n, operations int }{
+		{512, 512, 1},
+		{block - 512, 1024, 1},
+		{3 * block, 512, 0},
+		{3*block - 1024, 1536, 1}, // the sectors before the last block
+		{3*block + 512, 512, 0},
+		{3*block + 1024, 2*block - 1024, 1}, // and whole blocks behind it
+	} {
+		bytes := b.Bytes()[:c.n]
+		for j := range bytes {
+			bytes[j] = byte(i + 1)
+		}
+		if end := c.off + c.n; end > len(want) {
+			want = append(want, make([]byte, end-len(want))...)
+		}
+		copy(want[c.off:], bytes)
+		part, err := b.Slice(0, c.n)
+		require.NoError(t, err)
+		before := q.Stats().Submitted
+		n, err := f.WriteBuffer(ctx, part, int64(c.off))
+		require.NoError(t, err)
+		require.Equal(t, c.n, n)
+		require.EqualValues(t, c.operations, q.Stats().Submitted-before, "%+v", c)
+	}
+	head, err := b.Slice(0, 512)
+	require.NoError(t, err)
+	tail, err := b.Slice(512, 1024)
+	require.NoError(t, err)
+	n, err := f.WriteVector(ctx, []*Buffer{head, tail}, int64(len(want)))
+	require.NoError(t, err)
+	require.Equal(t, 1536, n)
+	want = append(append(want, head.Bytes()...), tail.Bytes()...)
+	require.NoError(t, f.Sync())
+	got, err := os.ReadFile(f.Name())
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, got))
+}
