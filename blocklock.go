@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"weak"
 )
 
@@ -15,6 +16,9 @@ import (
 // Who comes later waits for who came before, if the two conflict. All blocks of
 // a call are taken at once, so nobody waits while he holds some.
 type blockLocks struct {
+	// cached says that the page cache may have, of our own doing, a part of a page.
+	cached atomic.Bool
+
 	mu sync.Mutex // guards what follows
 	// The locks that are held or waited for, in the order of their arrival.
 	head, tail *blockLock

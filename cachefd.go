@@ -54,6 +54,7 @@ func (f *File) writeCached(p []byte, off int64) (int, error) {
 		e.Detail = "a block that the file ends in is written through the page cache, and the descriptor for that could not be opened by way of /proc/self/fd"
 		return 0, e
 	}
+	f.locks.cached.Store(true)
 	n, err := writeFD(fd, p, off)
 	return n, f.outcome("pwrite", off, len(p), n, err)
 }

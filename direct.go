@@ -216,6 +216,7 @@ func (f *File) writeBuffered(ctx context.Context, p []byte, off int64) (int, err
 		return 0, f.failure("pwrite", off, len(p), err)
 	}
 	defer f.locks.unlock(l)
+	f.locks.cached.Store(true)
 	n, err := writeFD(f.fd, p, off)
 	return n, f.outcome("pwrite", off, len(p), n, err)
 }
@@ -252,12 +253,17 @@ func (f *File) writeParts(ctx context.Context, p []byte, off int64) (int, error)
 }
 
 // directPart is what of a write of n bytes is written directly: all but the parts of
-// blocks that would make the file longer, or cannot be read to be merged. Of the
-// block that the file ends in nothing is, though direct I/O may take a part of it:
-// where a page is written both ways, ext4 was seen to have Sync fail.
+// blocks that would make the file longer, or cannot be read to be merged. What is
+// aligned needs neither, but from the first time on that the page cache was used
+// for the file nothing of the block that it ends in is written directly: where a
+// page is written both ways, ext4 was seen to have Sync fail.
 func (f *File) directPart(off int64, n int, size int64) span {
+	aligned := f.align.aligned(0, off, n)
+	if aligned && !f.locks.cached.Load() {
+		return span{off, off + int64(n)}
+	}
 	block, end := f.block(), off+int64(n)
-	may := f.readable() || f.align.aligned(0, off, n)
+	may := f.readable() || aligned
 	inside := func(at int64) bool { return may && roundDown(at, block)+block <= size }
 	part := span{off, end}
 	if off%block != 0 && !inside(off) {

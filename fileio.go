@@ -91,8 +91,8 @@ func (f *File) ReadBuffer(ctx context.Context, b *Buffer, off int64) (int, error
 }
 
 // WriteBuffer is WriteAt of the whole of b, as [Queue.Do] with [Pwrite]: without a
-// copy where the memory, the offset and the length are aligned, other than in the
-// block that the file ends in, and otherwise as WriteAt. When ctx ends, b is as with Do.
+// copy where the memory, the offset and the length are aligned, and otherwise as
+// WriteAt, which may be so too in the block that the file ends in. When ctx ends, b is as with Do.
 func (f *File) WriteBuffer(ctx context.Context, b *Buffer, off int64) (int, error) {
 	if err := f.begin(ctx, "pwrite", off, b.Len()); err != nil {
 		return 0, err
@@ -300,6 +300,9 @@ func (f *File) TruncateContext(ctx context.Context, size int64) error {
 		return f.failure("truncate", 0, 0, err)
 	}
 	defer ls.unlock(l)
+	if size%f.block() != 0 { // the kernel makes the rest of the page zero, in the cache
+		ls.cached.Store(true)
+	}
 	return f.outcome("truncate", 0, 0, 0, truncateFD(f.fd, size))
 }
 
