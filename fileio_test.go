@@ -422,7 +422,8 @@ func TestFileIOArguments(t *testing.T) {
 	require.ErrorIs(t, f.Preallocate(-1, 1), ErrInvalid)
 	require.ErrorIs(t, f.Preallocate(0, 0), ErrInvalid)
 	require.ErrorIs(t, closed.Truncate(0), ErrClosed)
-	require.ErrorIs(t, f.TruncateContext(nil, 0), ErrInvalid)
+	var none context.Context
+	require.ErrorIs(t, f.TruncateContext(none, 0), ErrInvalid)
 	require.ErrorIs(t, f.TruncateContext(ended, 0), context.Canceled)
 	require.ErrorIs(t, closed.Preallocate(0, 1), ErrClosed)
 	require.ErrorIs(t, closed.Sync(), ErrClosed)

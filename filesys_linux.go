@@ -88,14 +88,6 @@ func truncateFD(fd int, size int64) error {
 	return uninterrupted(func() error { return unix.Ftruncate(fd, size) })
 }
 
-// dropCache writes back what the page cache has of a file, and drops it. It is for
-// the better: an error comes again with fsync.
-func dropCache(fd int) {
-	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-	_ = uninterrupted(func() error { return unix.SyncFileRange(fd, 0, 0, wait) })
-	_ = unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED)
-}
-
 // syncFD is fsync(2), or fdatasync(2) where the data is enough.
 func syncFD(fd int, data bool) error {
 	if data {

@@ -26,8 +26,6 @@ func writeFD(int, []byte, int64) (int, error) { return 0, supported("pwrite") }
 
 func truncateFD(int, int64) error { return supported("ftruncate") }
 
-func dropCache(int) {}
-
 func syncFD(int, bool) error { return supported("fsync") }
 
 func preallocateFD(int, int64, int64) error { return supported("fallocate") }
