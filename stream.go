@@ -16,6 +16,9 @@ const (
 	// allocate.
 	maxStreamBlock = 1 << 30
 	maxStreamDepth = 1024
+	// hugeStream is from how many bytes on they ask for huge pages: the first byte
+	// takes the whole of one, 2 MiB, which a small one may not have a use for.
+	hugeStream = 8 << 20
 )
 
 // streamShape checks what a Reader or Writer is told, and fills in the defaults.
@@ -39,14 +42,18 @@ func streamShape(op string, f *File, off int64, blockSize, depth int) (int, int,
 	return int(roundUp(int64(blockSize), f.block())), depth, nil
 }
 
-// streamBuffers allocates n of them for f, all in one block: with huge pages, of
+// streamBuffers allocates n of them for f, all in one block. With huge pages, of
 // which a request has few, the kernel has less to do for each.
 func streamBuffers(f *File, n, size int) (all *Buffer, each []*Buffer, err error) {
 	align := max(bounceAlign, f.align.Memory)
 	if size > maxBlock/n {
 		return nil, nil, noMemory(size, align, syscall.ENOMEM)
 	}
-	all, err = AllocWith(n*size, align, &AllocOptions{HugePages: HugePagesTransparent})
+	o := AllocOptions{Label: "libaio stream"}
+	if n*size >= hugeStream {
+		o.HugePages = HugePagesTransparent
+	}
+	all, err = AllocWith(n*size, align, &o)
 	if err != nil {
 		return nil, nil, err
 	}
