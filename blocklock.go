@@ -52,12 +52,12 @@ func (l *blockLock) conflicts(m *blockLock) bool {
 }
 
 // lock takes all for sharing, and the parts in own for the caller alone. The
-// error is that of ctx, which ended before. It allocates nothing in steady state.
+// error is that of ctx, which ended before. It allocates only where it waits.
 func (ls *blockLocks) lock(ctx context.Context, all span, own [2]span) (*blockLock, error) {
 	ls.mu.Lock()
 	l := ls.spare
 	if l == nil {
-		l = &blockLock{ready: make(chan struct{}, 1)}
+		l = new(blockLock)
 	} else {
 		ls.spare = l.next
 	}
@@ -68,6 +68,9 @@ func (ls *blockLocks) lock(ctx context.Context, all span, own [2]span) (*blockLo
 		ls.mu.Unlock()
 		return l, nil
 	}
+	// Made for each wait: a bubble of testing/synctest may not use the channels of
+	// another, and the locks of a file outlive both.
+	l.ready = make(chan struct{}, 1)
 	ls.waiting++
 	ls.mu.Unlock()
 	select {
@@ -95,11 +98,7 @@ func (ls *blockLocks) unlock(l *blockLock) {
 			m.ready <- struct{}{}
 		}
 	}
-	select { // held in the moment that ctx ended
-	case <-l.ready:
-	default:
-	}
-	l.held, l.prev, l.next = false, nil, ls.spare
+	l.held, l.ready, l.prev, l.next = false, nil, nil, ls.spare
 	ls.spare = l
 }
 

@@ -2,6 +2,7 @@ package libaio
 
 import (
 	"errors"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,15 +41,29 @@ type bounceStore struct {
 }
 
 var bounces = bounceStore{
-	pool: sync.OnceValue(func() *ClassPool {
-		var sizes []int
-		for size := bounceAlign; size <= bounceSize; size *= 2 {
-			sizes = append(sizes, size)
-		}
-		p, _ := NewClassPool(sizes, bounceAlign, &PoolOptions{Limit: bounceLimit, TrimAfter: bounceTrimAfter})
-		return p
-	}),
+	pool:  sync.OnceValue(newBouncePool),
 	views: sync.Pool{New: func() any { return new(bounce) }},
+}
+
+func newBouncePool() *ClassPool {
+	var sizes []int
+	for size := bounceAlign; size <= bounceSize; size *= 2 {
+		sizes = append(sizes, size)
+	}
+	p, err := NewClassPool(sizes, bounceAlign, &PoolOptions{Limit: bounceLimit, TrimAfter: bounceTrimAfter, Label: "libaio bounce"})
+	if err == nil {
+		p.budget.timer = bounceTimer
+	}
+	return p
+}
+
+// bounceTimer is the timer of the store. Who uses the store first may be in a
+// bubble of testing/synctest, and nobody outside may set a timer made there.
+var bounceTimer *time.Timer
+
+func init() {
+	bounceTimer = time.AfterFunc(math.MaxInt64, func() { bounces.pool().budget.tick() })
+	bounceTimer.Stop()
 }
 
 func (s *bounceStore) join() { s.users.Add(1) }

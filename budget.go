@@ -46,6 +46,8 @@ func newBudget(o *PoolOptions, pools ...*Pool) *budget {
 		Detail: fmt.Sprintf("all of its %d bytes are in use: put a Buffer back, wait with GetContext, or raise the Limit", g.limit),
 	}
 	if g.trimAfter > 0 {
+		g.timer = time.AfterFunc(math.MaxInt64, g.tick)
+		g.timer.Stop()
 		g.gate.Store(gateUnarmed)
 	}
 	return g
@@ -172,10 +174,6 @@ func (g *budget) arm() {
 		return
 	}
 	g.gate.And(^gateUnarmed)
-	if g.timer == nil {
-		g.timer = time.AfterFunc(g.trimAfter, g.tick)
-		return
-	}
 	g.timer.Reset(g.trimAfter)
 }
 

@@ -33,9 +33,22 @@ var spares struct {
 
 func spare() *spareSlot { return &spares.slots[goroutineSlot(spareSlots)] }
 
-// takeSpare returns a kept block of just this size, nil where there is none.
+// takeSpare returns a kept block of just this size, nil where there is none. It
+// also looks into the slots of others: the stack of a Free that is deeper than its
+// Alloc may be in the next one, each time.
 func takeSpare(size, align int) unsafe.Pointer {
-	s := spare()
+	if p := spare().take(size, align); p != nil || !keepsSpares || size > spareMost {
+		return p
+	}
+	for i := range spares.slots {
+		if p := spares.slots[i].take(size, align); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+func (s *spareSlot) take(size, align int) unsafe.Pointer {
 	b := s.freed.Load()
 	if b == nil || b.room != size || int(b.address())&(align-1) != 0 || !s.freed.CompareAndSwap(b, nil) {
 		return nil

@@ -4,9 +4,11 @@ package libaio
 
 import (
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -103,6 +105,92 @@ func TestSpareGoesBack(t *testing.T) {
 		freeOne(t, block, block)
 		require.Positive(t, kept())
 		require.True(t, spares.armed.Load())
+		before, n := runtime.NumCgoCall(), kept()
 		require.Eventually(t, func() bool { return kept() == 0 && !spares.armed.Load() }, time.Minute, 10*time.Millisecond)
+		require.GreaterOrEqual(t, runtime.NumCgoCall()-before, int64(n), "they are freed")
 	}
+}
+
+// A block is in one place at a time: with many at once, a block that two of them
+// take is written by both, or freed twice, for which the C library ends the program.
+func TestSpareBelongsToOne(t *testing.T) {
+	skipWithoutSpares(t)
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			for range 3000 {
+				b, err := Alloc(64, 64)
+				if !assert.NoError(t, err) {
+					return
+				}
+				b.Bytes()[0] = byte(i)
+				runtime.Gosched()
+				same := b.Bytes()[0] == byte(i)
+				if !assert.NoError(t, b.Free()) || !assert.True(t, same, "somebody else has it too") {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Wherever the stack lies, Alloc finds what Free has left.
+func TestSpareAtAnyDepth(t *testing.T) {
+	skipWithoutSpares(t)
+	const times = 100
+	for depth := range 64 {
+		calls := make(chan int64)
+		go func() {
+			calls <- atDepth(depth, func() int64 {
+				freeOne(t, block, block)
+				before := runtime.NumCgoCall()
+				for range times {
+					b, err := Alloc(block, block)
+					assert.NoError(t, err)
+					freeDeeper(t, b)
+				}
+				return runtime.NumCgoCall() - before
+			})
+		}()
+		require.Less(t, <-calls, int64(times/2), "depth %d", depth)
+	}
+}
+
+// atDepth calls f with that many frames of some 100 bytes in front of it.
+//
+//go:noinline
+func atDepth(n int, f func() int64) int64 {
+	var room [100]byte
+	if n == 0 {
+		return f()
+	}
+	calls := atDepth(n-1, f)
+	runtime.KeepAlive(&room)
+	return calls
+}
+
+//go:noinline
+func freeDeeper(t *testing.T, b *Buffer) {
+	var room [512]byte
+	assert.NoError(t, b.Free())
+	runtime.KeepAlive(&room)
+}
+
+// Goroutines that run beside each other use different slots.
+func TestGoroutineSlots(t *testing.T) {
+	const n = 16
+	slots, done := make(chan int, n), make(chan struct{})
+	for range n {
+		go func() {
+			slots <- goroutineSlot(n)
+			<-done
+		}()
+	}
+	seen := map[int]bool{}
+	for range n {
+		seen[<-slots] = true
+	}
+	close(done)
+	require.Greater(t, len(seen), n/4)
 }
