@@ -10,7 +10,7 @@ type SystemLimits struct {
 }
 
 // Limits reads the limits. The kernel counts a context as what io_setup was
-// asked for, at least four for each possible processor.
+// asked for, which is the depth of a Queue.
 func Limits() (SystemLimits, error) {
 	if err := supported("limits"); err != nil {
 		return SystemLimits{}, err
