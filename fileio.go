@@ -243,6 +243,9 @@ func (f *File) outcome(op string, off int64, want, n int, err error) error {
 // Sync brings all writes that have returned to stable storage, with all metadata.
 // It calls fsync(2) itself: one sync after the other is quicker so than by way of
 // the Queue and the kernel's worker, which hands it to another thread and back.
+//
+// After an error do not call it again and go on: the kernel tells an error of
+// writing back once, and the next Sync returns nil though the bytes are lost.
 func (f *File) Sync() error { return f.SyncContext(context.Background()) }
 
 // SyncContext is Sync that waits only until ctx ends. With a ctx that can end it
@@ -252,6 +255,7 @@ func (f *File) SyncContext(ctx context.Context) error {
 }
 
 // Datasync is Sync without the metadata that reading does not need: fdatasync(2).
+// After an error the next one returns nil though the bytes are lost, as with Sync.
 func (f *File) Datasync() error { return f.DatasyncContext(context.Background()) }
 
 // DatasyncContext is Datasync that waits only until ctx ends. With a ctx that can

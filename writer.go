@@ -220,7 +220,8 @@ func (w *Writer) fail(err error) {
 // Flush writes what is not written yet, in the end the block that is not full, and
 // waits for all of it. The file then ends, to the byte, where the last written one
 // is, or where it ended before if that is later: nothing is cut off. Nothing is
-// durable before [File.Sync] or [File.Datasync].
+// durable before [File.Sync] or [File.Datasync]; where that fails the bytes are to be
+// written again, as the next one returns nil though they are lost.
 func (w *Writer) Flush() error {
 	if err := w.failed(); err != nil {
 		return err
