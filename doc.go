@@ -61,6 +61,11 @@
 // it, and no more: a write is durable after an Fsync or Fdsync that was
 // submitted behind its completion, or with a [Durability] of its own.
 //
+// Fewer bytes than asked are no error of an operation, of a read or of a write
+// (a disk that is full, RLIMIT_FSIZE): look at N, or add [Op.WithResume], which
+// ends in the whole or in an error, but for the end of the file on a read.
+// [File.WriteBuffer] and [File.WriteAt] have an error then.
+//
 // Cancelling a context.Context ends a wait, not the I/O: the kernel has no way
 // to take back a disk operation.
 //

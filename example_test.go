@@ -28,7 +28,7 @@ func Example() {
 
 	ctx := context.Background()
 	copy(buf.Bytes(), "hello, disk")
-	_, err = q.Do(ctx, libaio.Pwrite(f, buf, 0).WithDurability(libaio.DurabilityData))
+	_, err = q.Do(ctx, libaio.Pwrite(f, buf, 0).WithDurability(libaio.DurabilityData).WithResume())
 	check(err)
 	clear(buf.Bytes())
 	_, err = q.Submit(ctx, libaio.Pread(f, buf, 0).WithTag(7))

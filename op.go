@@ -98,7 +98,8 @@ func Pread(f *File, b *Buffer, offset int64) Op {
 }
 
 // Pwrite writes the bytes of b at the offset, in bytes from the start of the
-// file; on a file that is open with O_APPEND, at its end, whatever the offset. Stands for io_prep_pwrite.
+// file; on a file that is open with O_APPEND, at its end, whatever the offset. It may
+// write fewer, without an error: see [Op.WithResume]. Stands for io_prep_pwrite.
 func Pwrite(f *File, b *Buffer, offset int64) Op {
 	return Op{kind: KindPwrite, file: f, buf: b, offset: offset}
 }
@@ -111,8 +112,9 @@ func Preadv(f *File, bufs []*Buffer, offset int64) Op {
 }
 
 // Pwritev writes several Buffers, 1 to 1024 of them, one behind the other, at
-// the offset. Leave the slice as it is until the completion, which has it again;
-// a change harms no memory. Stands for io_prep_pwritev and, with flags, io_prep_pwritev2.
+// the offset. It may write fewer bytes, without an error: see [Op.WithResume]. Leave
+// the slice as it is until the completion, which has it again; a change harms no
+// memory. Stands for io_prep_pwritev and, with flags, io_prep_pwritev2.
 func Pwritev(f *File, bufs []*Buffer, offset int64) Op {
 	return Op{kind: KindPwritev, file: f, bufs: bufs, offset: offset}
 }

@@ -18,7 +18,7 @@ func main() {
 
 	ctx := context.Background()
 	copy(buf.Bytes(), "hello, disk")
-	must(q.Do(ctx, libaio.Pwrite(f, buf, 0).WithDurability(libaio.DurabilityData)))
+	must(q.Do(ctx, libaio.Pwrite(f, buf, 0).WithDurability(libaio.DurabilityData).WithResume()))
 	clear(buf.Bytes())
 	must(q.Submit(ctx, libaio.Pread(f, buf, 0).WithTag(7)))
 	c := <-q.Completions()
