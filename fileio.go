@@ -203,7 +203,11 @@ func (f *File) begin(ctx context.Context, op string, off int64, n int) error {
 	case (op == "pwrite" || op == "pwritev") && !f.writable():
 		// The second descriptor of cachefd.go would write all the same.
 		e := f.failure(op, off, n, syscall.EBADF)
-		e.Detail = "the file is open for reading only"
+		e.Detail = f.onlyFor(true)
+		return e
+	case (op == "pread" || op == "preadv") && !f.readable():
+		e := f.failure(op, off, n, syscall.EBADF)
+		e.Detail = f.onlyFor(false)
 		return e
 	case !f.acquire():
 		e := f.failure(op, off, n, ErrClosed)
@@ -359,3 +363,16 @@ func (f *File) readable() bool { return f.flags&(os.O_WRONLY|os.O_RDWR) != os.O_
 
 // writable says whether the descriptor can be written to.
 func (f *File) writable() bool { return f.flags&(os.O_WRONLY|os.O_RDWR) != os.O_RDONLY }
+
+// onlyFor says beside EBADF what the file is open for, if that is the other way
+// alone. Nothing is known of a borrowed descriptor without flags: it may not be
+// open at all.
+func (f *File) onlyFor(write bool) string {
+	switch {
+	case !write && !f.readable():
+		return "the file is open for writing only"
+	case write && !f.writable() && (f.os != nil || f.flags != 0):
+		return "the file is open for reading only"
+	}
+	return ""
+}

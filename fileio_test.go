@@ -534,8 +534,20 @@ func TestWriteOnlyFile(t *testing.T) {
 			p.write(random(r, anyLength(r)), anyOffset(r, 8*block))
 		}
 		p.same()
-		_, err := p.f.ReadAt(make([]byte, 1), 0)
-		require.ErrorIs(t, err, unix.EBADF)
+		b := newBuffer(t, block)
+		for _, err := range []error{
+			second(p.f.ReadAt(make([]byte, 10), 5)),
+			second(p.f.ReadBuffer(ctxOf(t), b, 0)),
+			second(p.f.ReadVector(ctxOf(t), []*Buffer{b, b}, 0)),
+			second(newQueue(t, 1).Do(ctxOf(t), Pread(p.f, b, 0))),
+		} {
+			require.ErrorIs(t, err, unix.EBADF)
+			require.ErrorContains(t, err, "writing only")
+		}
+		var e *Error
+		_, err := p.f.ReadAt(make([]byte, 10), 5)
+		require.ErrorAs(t, err, &e)
+		require.EqualValues(t, []int{5, 10}, []int{int(e.Offset), e.Length})
 	})
 }
 
@@ -738,12 +750,14 @@ func TestReadOnlyFileIsNotWritten(t *testing.T) {
 			second(f.WriteAt([]byte("WRITE"), off)),
 			second(f.WriteBuffer(ctxOf(t), b, off)),
 			second(f.WriteVector(ctxOf(t), []*Buffer{b, b}, off)),
+			second(newQueue(t, 1).Do(ctxOf(t), Pwrite(f, b, off/block*block))),
+			second(NewWriter(f, nil)),
 		} {
 			require.ErrorIs(t, err, syscall.EBADF)
 			require.ErrorContains(t, err, "reading only")
 		}
 	}
-	require.ErrorIs(t, second(NewWriter(f, nil)), syscall.EBADF)
+	require.NotContains(t, second(BorrowFD(-1, "").WriteAt([]byte("x"), 0)).Error(), "only")
 	got, err := os.ReadFile(name)
 	require.NoError(t, err)
 	require.Equal(t, "0123456789", string(got))

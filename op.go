@@ -71,6 +71,16 @@ const (
 	DurabilityFull
 )
 
+var durabilities = [...]string{"DurabilityNone", "DurabilityData", "DurabilityFull"}
+
+// String is the name of the constant.
+func (d Durability) String() string {
+	if int(d) < len(durabilities) {
+		return durabilities[d]
+	}
+	return fmt.Sprintf("Durability(%d)", uint8(d))
+}
+
 // Op is one operation, a plain value: make it with [Pread], [Pwrite],
 // [Preadv], [Pwritev], [Fsync], [Fdsync], [Poll] or [Noop], adorn it with the
 // With methods, give it to a [Queue]. An Op may be submitted any number of
@@ -222,13 +232,27 @@ func (o *Op) failure(cause error, detail string) *Error {
 func (o *Op) result(done int, res int64) (int, error) {
 	switch {
 	case res < 0:
-		return done, o.failure(syscall.Errno(-res), "")
+		return done, o.refused(syscall.Errno(-res))
 	case o.kind == KindPoll:
 		// Where it had to wait the kernel tells all that is true, such as
 		// POLLRDNORM beside POLLIN; poll(2) tells what was asked.
 		return int(res) & int(o.events|pollErr|pollHup), nil
 	}
 	return done + int(res), nil
+}
+
+// refused is the error of this operation with what the kernel says.
+func (o *Op) refused(errno syscall.Errno) *Error {
+	detail := ""
+	if errno == syscall.EBADF {
+		switch o.kind {
+		case KindPread, KindPreadv:
+			detail = o.file.onlyFor(false)
+		case KindPwrite, KindPwritev:
+			detail = o.file.onlyFor(true)
+		}
+	}
+	return o.failure(errno, detail)
 }
 
 // resumable says whether the remainder behind done bytes is to be asked for.

@@ -35,7 +35,9 @@ func (o *Op) check() *Error {
 
 func (o *Op) checkOther() *Error {
 	switch {
-	case o.flags != 0 || o.durability != DurabilityNone || o.priority != 0 || o.resume:
+	case o.durability != DurabilityNone:
+		return o.notDurable()
+	case o.flags != 0 || o.priority != 0 || o.resume:
 		return o.invalid("%s: only a read or a write has that", o.adornments())
 	case o.kind == KindPoll && (o.events == 0 || o.events > math.MaxUint16):
 		return o.invalid("events %#x: must be a set of unix.POLL* bits, not empty, within 16 bits", uint32(o.events))
@@ -43,14 +45,14 @@ func (o *Op) checkOther() *Error {
 	return nil
 }
 
-// adornments names what only reads and writes have.
+// notDurable refuses the durability of what is no write.
+func (o *Op) notDurable() *Error { return o.invalid("%v: only a write has a durability", o.durability) }
+
+// adornments names what only reads and writes have, but for the durability.
 func (o *Op) adornments() string {
 	var set []string
 	if o.flags != 0 {
 		set = append(set, fmt.Sprintf("flags %v", o.flags))
-	}
-	if o.durability != DurabilityNone {
-		set = append(set, fmt.Sprintf("durability %d", o.durability))
 	}
 	if o.priority != 0 {
 		set = append(set, fmt.Sprintf("priority %#x", int16(o.priority)))
@@ -83,9 +85,9 @@ func (o *Op) checkData() *Error {
 	case o.offset > math.MaxInt64-n:
 		return o.invalid("offset %d plus length %d is past the largest file offset", o.offset, n)
 	case o.durability > DurabilityFull:
-		return o.invalid("durability %d is not one of DurabilityNone, DurabilityData, DurabilityFull", o.durability)
+		return o.invalid("%v is not one of DurabilityNone, DurabilityData, DurabilityFull", o.durability)
 	case o.durability != DurabilityNone && !kinds[o.kind].write:
-		return o.invalid("durability %d: only a write has one", o.durability)
+		return o.notDurable()
 	case !o.file.align.Known():
 		return nil
 	}

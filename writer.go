@@ -69,7 +69,7 @@ func NewWriter(f *File, opts *WriterOptions) (*Writer, error) {
 	switch {
 	case f == nil || !f.made: // as streamShape says
 	case !f.writable():
-		return nil, f.failure("writer", 0, 0, syscall.EBADF)
+		return nil, &Error{Op: "writer", File: f.name, Err: syscall.EBADF, Detail: f.onlyFor(true)}
 	case f.appends():
 		return nil, invalidf("writer", "the file is open with O_APPEND, which ignores offsets: open it without")
 	}
