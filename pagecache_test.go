@@ -107,8 +107,9 @@ func (c *pageCache) load(ctx context.Context, number int64, p *page) (*libaio.Bu
 	return buf, err
 }
 
-// read reads a page. Fewer bytes than asked are no error of Do: behind them is
-// what another page has left in the Buffer.
+// read reads a page. It is one aligned operation, so it goes to the queue without
+// the locks of File.ReadBuffer, which guard parts of blocks. Fewer bytes than asked
+// are no error of Do: behind them is what another page has left in the Buffer.
 func (c *pageCache) read(ctx context.Context, buf *libaio.Buffer, number int64) error {
 	n, err := c.queue.Do(ctx, libaio.Pread(c.file, buf, number*pageSize).WithResume())
 	switch {
