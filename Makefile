@@ -7,7 +7,7 @@
 DEEP := test-asan test-cgocheck2 test-checkptr test-oneproc test-repeat test-race
 ENGINES := test-nocgo test-nolibaio test-static
 
-.PHONY: help deps build demo compare test test-deep test-engines $(DEEP) $(ENGINES) test-other test-arch test-library \
+.PHONY: help deps build demo compare test test-disks test-deep test-engines $(DEEP) $(ENGINES) test-other test-arch test-library \
 	test-kernels test-container test-long bench lint actionlint apidiff vulncheck base-image clean
 
 help: ## list the targets
@@ -27,6 +27,10 @@ compare: ## compare with fio, a C program and os.File.ReadAt (SHORT=1 FILE=path 
 
 test: deps ## vet, build and test everything, also with the race detector
 	@scripts/test.sh
+
+test-disks: deps ## the tests that mount file systems of their own, as root, with sudo
+	@scripts/deps.sh disks
+	@scripts/test-disks.sh
 
 test-deep: deps ## the tests under sanitizers and checks, on one processor, repeated
 	@scripts/deps.sh disks

@@ -24,6 +24,17 @@ check_module() {
 	in_module "$1" go build -o /dev/null ./...
 }
 
+# say_skipped names what tests will be skipped for want of.
+say_skipped() {
+	wanting=
+	[ "$(id -u)" -eq 0 ] || wanting=" root"
+	for program in mkfs.ext4 mkfs.xfs mkfs.btrfs fio; do
+		command -v $program >/dev/null 2>&1 || wanting="$wanting $program"
+	done
+	[ -z "$wanting" ] ||
+		echo "tests on file systems of their own will be skipped for want of:$wanting (make test-disks has all of it)"
+}
+
 case $what in
 run | compile) ;;
 *) die "unknown argument: $what" ;;
@@ -45,6 +56,7 @@ fi
 
 # Every suite runs, so that one failure does not hide another.
 use_direct_tmpdir
+say_skipped
 failed=
 for module in $modules; do
 	in_module "$module" go test -p 1 -count=1 -timeout "$timeout" ./... || failed="$failed $module"
