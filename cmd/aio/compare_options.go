@@ -13,15 +13,15 @@ import (
 
 // compareOptions are the flags of aio bench --compare, beside those of aio bench.
 type compareOptions struct {
-	Compare    bool     `help:"Compare the package with fio, with a C program over libaio and with os.File.ReadAt, each in processes of their own. The flags below are for that."`
-	Target     []string `default:"disk,loop,zram" placeholder:"NAME" help:"On what: disk is --file, loop a loop device over memory, zram a zram device. The latter two need root (${default})."`
-	Workload   []string `default:"randread-4k,seqread-1m,randwrite-4k,seqwrite-1m" placeholder:"NAME" help:"How to access it (${default})."`
-	Contenders []string `default:"${rivals}" placeholder:"NAME" help:"Who takes part (${default})."`
-	Seconds    float64  `default:"0.15" placeholder:"N" help:"How long one measurement lasts, behind a warm-up of a quarter of it (${default})."`
-	UserReap   []string `default:"zram" placeholder:"NAME" help:"The targets on which fio's libaio engine and the C program read the completion ring in user space; none for nowhere (${default})."`
-	JSON       string   `default:"compare.json" placeholder:"PATH" help:"Where to write the figures (${default})."`
-	SVG        string   `default:"compare.svg" placeholder:"PATH" help:"Where to write the plot of IOPS over depth (${default})."`
-	Profile    string   `placeholder:"DIR" help:"Write a CPU profile of each measurement of the package, for go tool pprof, into this directory, which must exist."`
+	Compare    bool     `help:"Compare the package with fio, with a C program over libaio and with os.File.ReadAt, each in processes of their own."`
+	Target     []string `default:"disk,loop,zram" placeholder:"NAME" group:"With --compare:" help:"On what: disk is --file, loop a loop device over memory, zram a zram device. The latter two need root (${default})."`
+	Workload   []string `default:"randread-4k,seqread-1m,randwrite-4k,seqwrite-1m" placeholder:"NAME" group:"With --compare:" help:"How to access it (${default})."`
+	Contenders []string `default:"${rivals}" placeholder:"NAME" group:"With --compare:" help:"Who takes part (${default})."`
+	Seconds    float64  `default:"0.15" placeholder:"N" group:"With --compare:" help:"How long one measurement lasts, behind a warm-up of a quarter of it (${default})."`
+	UserReap   []string `default:"zram" placeholder:"NAME" group:"With --compare:" help:"The targets on which fio's libaio engine and the C program read the completion ring in user space; none for nowhere (${default})."`
+	JSON       string   `default:"compare.json" placeholder:"PATH" group:"With --compare:" help:"Where to write the figures (${default})."`
+	SVG        string   `default:"compare.svg" placeholder:"PATH" group:"With --compare:" help:"Where to write the plot of IOPS over depth (${default})."`
+	Profile    string   `placeholder:"DIR" group:"With --compare:" help:"Write a CPU profile of each measurement of the package, for go tool pprof, into this directory, which must exist."`
 }
 
 // benchDefaults are the defaults that --compare changes.

@@ -26,7 +26,7 @@ const (
 
 // commands is the command line, as kong reads it.
 type commands struct {
-	Bench benchCommand `cmd:"" help:"Compare reads through the completion channel with os.File.ReadAt. It writes a file of its own, checks every block that it reads, and removes the file."`
+	Bench benchCommand `cmd:"" help:"Compare reads through the completion channel with os.File.ReadAt, or with --compare the whole package with fio, a C program and os.File.ReadAt. It writes a file of its own and removes it. Every block that is read is checked, with --compare up to 32 after each measurement, but for fio."`
 	Trial trialCommand `cmd:"" hidden:""`
 	Info  infoCommand  `cmd:"" help:"Show the kernel, its AIO limits, and what direct I/O on a path demands."`
 }

@@ -23,11 +23,11 @@ const (
 // benchOptions are the flags of aio bench.
 type benchOptions struct {
 	File     string        `default:"aio-bench.tmp" placeholder:"PATH" help:"The file to write, read and remove. It must not exist. The default is ${default} in the current directory."`
-	Size     byteSize      `default:"${size}" placeholder:"SIZE" help:"Size of the file, such as 256MiB or 4GiB (${default})."`
-	Depths   []int         `default:"${depths}" placeholder:"N" help:"How many reads to keep in flight (${default})."`
+	Size     byteSize      `default:"${size}" placeholder:"SIZE" help:"Size of the file, and with --compare of the devices, such as 256MiB or 4GiB (${default})."`
+	Depths   []int         `default:"${depths}" placeholder:"N" help:"How many requests to keep in flight (${default})."`
 	Rounds   int           `default:"${rounds}" placeholder:"N" help:"How often each measurement is made, all of them in turn (${default})."`
-	Duration time.Duration `default:"1s" placeholder:"TIME" help:"How long one measurement reads, without --compare (${default})."`
-	Limit    time.Duration `default:"55s" placeholder:"TIME" help:"How long the whole run may take, writing the file included; measurements are made shorter to keep it. Without --compare (${default})."`
+	Duration time.Duration `default:"1s" placeholder:"TIME" group:"Without --compare:" help:"How long one measurement reads (${default})."`
+	Limit    time.Duration `default:"55s" placeholder:"TIME" group:"Without --compare:" help:"How long the whole run may take, writing the file included; measurements are made shorter to keep it (${default})."`
 }
 
 // Validate is called by kong. It refuses what can be known to be wrong before
