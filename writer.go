@@ -43,7 +43,8 @@ type WriterOptions struct {
 	// flight at that moment was written is not known. nil means one that never
 	// ends.
 	Context context.Context
-	// Offset is where to begin, in bytes.
+	// Offset is where to begin, in bytes: 0 unless told, so for a log that is
+	// opened again give its [File.Size].
 	Offset int64
 	// BlockSize is how much one operation writes, in bytes: up to 1 GiB, rounded
 	// up to what direct I/O takes. 0 means 256 KiB.
