@@ -322,11 +322,12 @@ func FuzzBuffer(f *testing.F) {
 // that has the errno and names the operation.
 func FuzzResult(f *testing.F) {
 	for _, res := range []int64{
-		0, 1, -1, MaxTransfer, -int64(syscall.EINVAL), -int64(syscall.ECANCELED), -4095, -4096,
+		0, 1, -1, MaxTransfer, -int64(syscall.EINVAL), -int64(syscall.EBADF), -int64(syscall.ECANCELED), -4095, -4096,
 		math.MinInt64, math.MinInt32, math.MaxInt64, math.MaxInt32,
 	} {
 		f.Add(uint8(KindPread), uint32(0), res)
 		f.Add(uint8(KindFsync), uint32(block), res)
+		f.Add(uint8(200), uint32(block), res)
 	}
 	file := &File{made: true, name: "fuzzed"}
 	f.Fuzz(func(t *testing.T, kind uint8, done uint32, res int64) {
