@@ -17,14 +17,15 @@ const maxSkip = 1 << 20
 type ahead struct {
 	r      *libaio.Reader
 	pos    int64 // of r
-	writes int64 // of the node, before r was made
+	writes int64 // of the node that were in the file before r was made
 }
 
-func (a *ahead) readAt(f *file, p []byte, off int64) (int, error) {
+// readAt reads, behind writes of the node that are in the file.
+func (a *ahead) readAt(f *file, p []byte, off, writes int64) (int, error) {
 	if len(p) == 0 || a.r != nil && off < a.pos {
 		return f.File.ReadAt(p, off)
 	}
-	if err := a.seek(f, off); err != nil {
+	if err := a.seek(f, off, writes); err != nil {
 		return 0, err
 	}
 	n, err := io.ReadFull(a.r, p)
@@ -35,15 +36,15 @@ func (a *ahead) readAt(f *file, p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// seek has the stream stand at an offset.
-func (a *ahead) seek(f *file, off int64) error {
-	if a.r != nil && (off-a.pos > maxSkip || a.writes != f.node.writes.Load()) {
+// seek has the stream stand at an offset, and not be older than these writes.
+func (a *ahead) seek(f *file, off, writes int64) error {
+	if a.r != nil && (off-a.pos > maxSkip || a.writes != writes) {
 		if err := a.close(); err != nil {
 			return err
 		}
 	}
 	if a.r == nil {
-		a.writes = f.node.writes.Load()
+		a.writes = writes
 		r, err := libaio.NewReader(f.File, &libaio.ReaderOptions{Offset: off})
 		if err != nil {
 			return err

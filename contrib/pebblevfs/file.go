@@ -68,11 +68,12 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 
 // readAt reads. Held: mu, if the handle is sequential.
 func (f *file) readAt(p []byte, off int64) (int, error) {
+	writes := f.node.writes.Load() // all of them are in the file behind flush
 	if err := f.node.flush(); err != nil {
 		return 0, err
 	}
 	if f.sequential {
-		return f.ahead.readAt(f, p, off)
+		return f.ahead.readAt(f, p, off, writes)
 	}
 	return f.File.ReadAt(p, off)
 }
