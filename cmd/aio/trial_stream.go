@@ -64,7 +64,7 @@ func (s *streamTrial) readAll(ctx context.Context) error {
 	}
 	s.since = time.Now()
 	_, err = r.WriteTo(s)
-	return errors.Join(err, r.Close())
+	return closing(r, err)
 }
 
 // Write takes a block from the Reader. Behind the end of the trial blocks are kept
@@ -93,7 +93,16 @@ func (s *streamTrial) writeAll(ctx context.Context) error {
 	}
 	s.since = time.Now()
 	_, err = w.ReadFrom(s)
-	return errors.Join(err, w.Close())
+	return closing(w, err)
+}
+
+// closing closes a stream that ended with an error. One that comes with the Close is
+// what counts: it is of requests that were in flight when the trial was over.
+func closing(stream io.Closer, err error) error {
+	if failed := stream.Close(); failed != nil {
+		return failed
+	}
+	return err
 }
 
 // Read gives a block to the Writer, whose own memory it fills the first time. After

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"slices"
@@ -58,6 +59,20 @@ func TestRivalsMeasure(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The end of the trial does not hide that what was in flight has failed.
+func TestStreamTellsOfItsLastWrites(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	w, err := libaio.NewWriter(newTarget(t, 4<<20).file, &libaio.WriterOptions{Context: ctx})
+	require.NoError(t, err)
+	_, err = w.Write([]byte("what Close is to write"))
+	require.NoError(t, err)
+	cancel()
+	err = closing(w, errTrialOver)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, errTrialOver)
+	require.ErrorIs(t, closing(w, errTrialOver), errTrialOver, "a second Close has no error")
 }
 
 // With another seed all content is wrong.
