@@ -906,6 +906,37 @@ func TestFileWithoutRoom(t *testing.T) {
 	require.ErrorIs(t, e, syscall.EINVAL, "its own errors are told")
 }
 
+// What is left of an operation goes on where the first part of it has ended, within
+// a Buffer too.
+func TestFileGoesOnWithoutRoom(t *testing.T) {
+	f := newFile(t, 8*block)
+	whole := newBuffer(t, 4*block)
+	bufs := []*Buffer{newBuffer(t, block), newBuffer(t, 3*block), newBuffer(t, 2*block)}
+	for _, done := range []int{block, 2 * block, 3 * block, 4 * block, 5 * block} {
+		for _, b := range bufs {
+			clear(b.Bytes())
+		}
+		op := Preadv(f, bufs, block).WithResume()
+		n, err := op.doHere(done)
+		require.NoError(t, err)
+		require.Equal(t, 6*block, n)
+		at := 0
+		for _, b := range bufs {
+			mine := min(max(done-at, 0), b.Len()) // of what was done before
+			require.Equal(t, make([]byte, mine), b.Bytes()[:mine])
+			requirePattern(t, b.Bytes()[mine:], int64(block+at+mine), 0)
+			at += b.Len()
+		}
+	}
+	op := Pread(f, whole, block).WithResume()
+	n, err := op.doHere(3 * block)
+	require.NoError(t, err)
+	require.Equal(t, 4*block, n)
+	require.Equal(t, make([]byte, 3*block), whole.Bytes()[:3*block])
+	requirePattern(t, whole.Bytes()[3*block:], 4*block, 0)
+	requireNotHeld(t, f)
+}
+
 // And where the system has no context left for the default queue.
 func TestFileWithoutContexts(t *testing.T) {
 	if inChild(t) {
@@ -963,10 +994,11 @@ func TestNoFile(t *testing.T) {
 	}
 }
 
-// The second descriptor writes as durably as the first.
+// The second descriptor writes as durably as the first, and is closed with it.
 func TestTailIsAsDurable(t *testing.T) {
 	name := newFile(t, block+10).Name()
 	for _, flag := range []int{0, unix.O_DSYNC, unix.O_SYNC} {
+		before := leftover.Descriptors()
 		f, err := OpenFile(name, os.O_RDWR|flag, 0)
 		require.NoError(t, err)
 		_, err = f.WriteAt([]byte{1}, block+5)
@@ -975,7 +1007,9 @@ func TestTailIsAsDurable(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, flag, flags&(unix.O_SYNC|unix.O_DSYNC))
 		require.Zero(t, flags&unix.O_DIRECT)
+		require.Equal(t, before+2, leftover.Descriptors())
 		require.NoError(t, f.Close())
+		require.Equal(t, before, leftover.Descriptors(), "Close closes both")
 	}
 }
 
