@@ -10,7 +10,7 @@ import (
 
 // defaultDepth is the depth of the default queue: where devices gain little from
 // more, and small beside the 65536 that a machine has for all its processes. Where
-// it is refused for lack of room, a quarter is tried, down to leastDepth.
+// it is refused for lack of room or memory, a quarter is tried, down to leastDepth.
 const (
 	defaultDepth = 256
 	leastDepth   = 4
@@ -40,13 +40,21 @@ func DefaultQueue() (*Queue, error) {
 			theDefault.q.Store(q)
 			return q, nil
 		}
-		if depth <= leastDepth || !errors.Is(err, syscall.EAGAIN) {
+		if depth <= leastDepth || !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.ENOMEM) {
 			return nil, err
 		}
 	}
 }
 
-// doDefault runs an operation on the default queue.
+// errNoDefault is that the system has not got what a default queue takes.
+var errNoDefault = errors.New("no default queue")
+
+// lacking is what the system says then: no room among its contexts, no memory, no
+// descriptor left in the process, none in the system.
+var lacking = [...]syscall.Errno{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE}
+
+// doDefault runs an operation on the default queue; errNoDefault where there is none
+// to be had now.
 func doDefault(ctx context.Context, op Op) (int, error) {
 	for q := theDefault.q.Load(); ; {
 		if q != nil {
@@ -57,6 +65,11 @@ func doDefault(ctx context.Context, op Op) (int, error) {
 		}
 		var err error
 		if q, err = DefaultQueue(); err != nil { // the one that we had is closed
+			for _, errno := range lacking {
+				if errors.Is(err, errno) {
+					return 0, errNoDefault
+				}
+			}
 			return 0, err
 		}
 	}

@@ -6,16 +6,17 @@ import (
 	"syscall"
 )
 
-// This file has the methods of File do their work where the kernel has no room for
-// it: no memory for a request, or no context left for the default queue. Either is
-// EAGAIN, which os.File never has.
+// This file has the methods of File do their work where the system has no room for
+// asking the kernel: no memory for a request, which is EAGAIN, or nothing left that
+// a default queue takes: no context, no memory or no descriptor. pread(2) and
+// pwrite(2), and so os.File, need none of that.
 
 // do runs one operation on the File's Queue, or without it where that has no room.
 // The caller is between begin and release.
 func (f *File) do(ctx context.Context, op Op) (int, error) {
 	op.held = true
 	n, err := f.ask(ctx, op)
-	if err != nil && errors.Is(err, syscall.EAGAIN) {
+	if err != nil && (err == errNoDefault || errors.Is(err, syscall.EAGAIN)) {
 		return op.doHere(n)
 	}
 	return n, err

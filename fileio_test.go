@@ -937,13 +937,51 @@ func TestFileGoesOnWithoutRoom(t *testing.T) {
 	requireNotHeld(t, f)
 }
 
-// And where the system has no context left for the default queue.
-func TestFileWithoutContexts(t *testing.T) {
+// And where the system lacks what the default queue takes.
+func TestFileWithoutDefaultQueue(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		call  uint32
+		errno syscall.Errno
+	}{
+		{"contexts", unix.SYS_IO_SETUP, syscall.EAGAIN},
+		{"memory", unix.SYS_IO_SETUP, syscall.ENOMEM},
+		{"descriptors", unix.SYS_EVENTFD2, syscall.EMFILE},
+		{"files", unix.SYS_EVENTFD2, syscall.ENFILE},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if inChild(t) {
+				deny(t, c.call, c.errno)
+				_, err := DefaultQueue()
+				require.ErrorIs(t, err, c.errno)
+				requireFileWorks(t, newFile(t, 8*block))
+			}
+		})
+	}
+}
+
+// What is missing because it is not allowed is told.
+func TestFileWithoutPermission(t *testing.T) {
 	if inChild(t) {
-		deny(t, unix.SYS_IO_SETUP, syscall.EAGAIN)
-		_, err := DefaultQueue()
-		require.ErrorIs(t, err, syscall.EAGAIN)
-		requireFileWorks(t, newFile(t, 8*block))
+		deny(t, unix.SYS_IO_SETUP, syscall.EPERM)
+		require.ErrorIs(t, second(newFile(t, block).ReadAt(make([]byte, 1), 0)), syscall.EPERM)
+	}
+}
+
+// The default queue takes what the system has left.
+func TestDefaultQueueShrinks(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EAGAIN, syscall.ENOMEM} {
+		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
+			if inChild(t) {
+				denyFrom(t, unix.SYS_IO_SETUP, 17, errno)
+				q, err := DefaultQueue()
+				require.NoError(t, err)
+				require.Equal(t, 16, q.Depth())
+				requireFileWorks(t, newFile(t, 8*block))
+				require.NotZero(t, q.Stats().Submitted)
+				require.NoError(t, q.Close())
+			}
+		})
 	}
 }
 

@@ -3,6 +3,7 @@
 package libaio
 
 import (
+	"encoding/binary"
 	"os"
 	"runtime"
 	"syscall"
@@ -20,9 +21,21 @@ import (
 // process and for good: for children only.
 func deny(t *testing.T, call uint32, errno syscall.Errno) {
 	t.Helper()
+	denyFrom(t, call, 0, errno)
+}
+
+// denyFrom is deny for calls whose first argument is at least so much.
+func denyFrom(t *testing.T, call, least uint32, errno syscall.Errno) {
+	t.Helper()
+	first := uint32(16) // the lower half of the first argument
+	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
+		first += 4
+	}
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the call
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 3},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: first},
+		{Code: unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, K: least, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}

@@ -44,11 +44,13 @@ func TestNoDescriptorLeft(t *testing.T) {
 	}
 	name := filepath.Join(t.TempDir(), "data")
 	require.NoError(t, os.WriteFile(name, make([]byte, block), 0o600))
+	f := newFile(t, 8*block)
 	var old unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: old.Max}))
 	_, queueErr := NewQueue(1, nil)
 	_, openErr := Open(name)
+	requireFileWorks(t, f)
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old))
 	require.ErrorIs(t, queueErr, syscall.EMFILE)
 	require.ErrorContains(t, queueErr, "RLIMIT_NOFILE 3: raise it (ulimit -n)")
