@@ -33,9 +33,9 @@ type bounce struct {
 
 // bounceStore keeps bounce Buffers for use again. All Files share it. Its memory
 // is given back when it has been idle, and when the last File that used it is
-// closed.
+// closed, or dropped.
 type bounceStore struct {
-	users atomic.Int64 // Files that have used it and are not closed
+	users atomic.Int64 // Files that have used it and are neither closed nor dropped
 	pool  func() *ClassPool
 	views sync.Pool // of *bounce, without a Buffer
 }

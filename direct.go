@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"syscall"
 )
@@ -347,6 +348,7 @@ func (f *File) readEdge(ctx context.Context, b *bounce, piece, edge span) (full 
 func (f *File) bounce(n int) (*bounce, error) {
 	if !f.bounces.Load() && f.bounces.CompareAndSwap(false, true) {
 		bounces.join()
+		f.dropped = runtime.AddCleanup(f, (*bounceStore).leave, &bounces)
 	}
 	return bounces.get(n, f.align.Memory)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,7 +37,8 @@ type File struct {
 	locks     *blockLocks // by blockLocks
 	locksOnce sync.Once
 	cache     cacheFD
-	bounces   atomic.Bool // counts among the users of the bounce Buffers
+	bounces   atomic.Bool     // counts among the users of the bounce Buffers
+	dropped   runtime.Cleanup // ends that without a Close; set with bounces
 
 	// The operations between Submit and io_submit, and the flags. The kernel
 	// takes its own reference in io_submit.
@@ -301,6 +303,8 @@ func (f *File) Close() error {
 func (f *File) closeFD() error {
 	f.cache.close()
 	if f.bounces.Load() {
+		f.dropped.Stop()
+		runtime.KeepAlive(f) // or it could be running by then
 		bounces.leave()
 	}
 	if f.os == nil {

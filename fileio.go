@@ -30,7 +30,9 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // ReadAtContext is ReadAt that waits only until ctx ends. p is the caller's own as
-// soon as it returns.
+// soon as it returns. A ctx has no power over pread(2): where that does the work, for
+// buffered Files and where the system has no room for a request, each call of it
+// runs to its end.
 func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	if err := f.begin(ctx, "pread", off, len(p)); err != nil {
 		return 0, err
@@ -61,8 +63,9 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 // WriteAtContext is WriteAt that waits only until ctx ends. What the kernel has by
 // then it does: whether the data was written is not known, and what is written to
 // the same blocks next may be overtaken by it. Blocks at the edges are the
-// exception: once they are being written that is waited for. p is the caller's own
-// as soon as it returns.
+// exception: once they are being written that is waited for, and so is pwrite(2)
+// where that does the work, as pread(2) is in [File.ReadAtContext]. p is the caller's
+// own as soon as it returns.
 func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	if err := f.begin(ctx, "pwrite", off, len(p)); err != nil {
 		return 0, err
@@ -253,7 +256,8 @@ func (f *File) outcome(op string, off int64, want, n int, err error) error {
 func (f *File) Sync() error { return f.SyncContext(context.Background()) }
 
 // SyncContext is Sync that waits only until ctx ends. With a ctx that can end it
-// goes through the Queue; otherwise it is Sync.
+// goes through the Queue; otherwise, and where the system has no room for a request,
+// it is Sync.
 func (f *File) SyncContext(ctx context.Context) error {
 	return f.sync(ctx, Fsync(f))
 }
@@ -262,8 +266,7 @@ func (f *File) SyncContext(ctx context.Context) error {
 // After an error the next one returns nil though the bytes are lost, as with Sync.
 func (f *File) Datasync() error { return f.DatasyncContext(context.Background()) }
 
-// DatasyncContext is Datasync that waits only until ctx ends. With a ctx that can
-// end it goes through the Queue; otherwise it is Datasync.
+// DatasyncContext is Datasync that waits only until ctx ends, as SyncContext is Sync.
 func (f *File) DatasyncContext(ctx context.Context) error {
 	return f.sync(ctx, Fdsync(f))
 }
@@ -284,8 +287,9 @@ func (f *File) sync(ctx context.Context, op Op) error {
 }
 
 // Truncate makes the file this long: what is behind is gone, what is added reads
-// as zeros. It waits for reads and writes that are under way on the file, other than
-// operations that were given to a Queue as they are. Stands for ftruncate(2).
+// as zeros. It waits for the writes that are under way on the file and the reads of
+// direct Files; not for those of buffered ones, which take no lock, nor for operations
+// that were given to a Queue as they are. Stands for ftruncate(2).
 func (f *File) Truncate(size int64) error {
 	return f.TruncateContext(context.Background(), size)
 }

@@ -986,20 +986,24 @@ func TestDefaultQueueShrinks(t *testing.T) {
 }
 
 // A File that is dropped leaves no descriptor open, nor the second one that a
-// write at its end has opened.
+// write at its end has opened, and uses the bounce Buffers no more.
 func TestDroppedFile(t *testing.T) {
 	name := newFile(t, block+10).Name()
-	before := leftover.Descriptors()
+	_, err := DefaultQueue() // with a descriptor
+	require.NoError(t, err)
+	before, users := leftover.Descriptors(), bounces.users.Load()
 	func() {
 		f, err := OpenFile(name, os.O_RDWR, 0)
 		require.NoError(t, err)
+		bounced(t, f)
+		require.Equal(t, users+1, bounces.users.Load())
 		_, err = f.WriteAt([]byte{1}, block+5)
 		require.NoError(t, err)
 		require.Equal(t, before+2, leftover.Descriptors())
 	}()
 	require.Eventually(t, func() bool {
 		runtime.GC()
-		return leftover.Descriptors() <= before
+		return leftover.Descriptors() <= before && bounces.users.Load() <= users
 	}, time.Minute, time.Millisecond)
 }
 

@@ -195,8 +195,8 @@ func (r *Reader) read(b *Buffer, off int64) (int, error) {
 }
 
 // Close ends the reading ahead and gives the memory back. Read and WriteTo have
-// ErrClosed afterwards. It does not wait for the kernel. A second Close does
-// nothing.
+// ErrClosed afterwards. It waits for the kernel only where pread(2) does the work
+// (see [File.ReadAtContext]). A second Close does nothing.
 func (r *Reader) Close() error {
 	if r == nil || r.f == nil {
 		return errZeroReader

@@ -238,8 +238,9 @@ func (w *Writer) Flush() error {
 	return w.failed()
 }
 
-// Close is Flush, and gives the memory back. f stays open. A second Close does
-// nothing.
+// Close is Flush, and gives the memory back. f stays open. When the Context has ended
+// it waits for what is in flight only as [File.WriteAtContext] does. A second Close
+// does nothing.
 func (w *Writer) Close() error {
 	switch {
 	case w == nil || w.f == nil:
