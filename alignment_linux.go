@@ -24,6 +24,13 @@ func alignmentOf(fd int) (a Alignment, direct bool) {
 	return guess(), true
 }
 
+// inMemory says whether the file is one of tmpfs. It takes O_DIRECT, since Linux 6.6,
+// and has no device: the page cache is the file.
+func inMemory(fd int) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.TMPFS_MAGIC
+}
+
 // statxAlignment is the file system's own word. Zeros mean that there is no
 // direct I/O, though open(2) takes O_DIRECT.
 func statxAlignment(fd int) (a Alignment, direct, ok bool) {

@@ -31,8 +31,8 @@ type File struct {
 	align Alignment
 	flags int // of open(2)
 	// direct: the kernel was asked for direct I/O, and did not say that there
-	// is none.
-	direct bool
+	// is none. memory: it is done as such, but there is no device for it.
+	direct, memory bool
 
 	locks     *blockLocks // by blockLocks
 	locksOnce sync.Once
@@ -63,7 +63,8 @@ func Create(name string) (*File, error) {
 //
 // ErrNoDirectIO where the file system has none, or where it accepts O_DIRECT
 // and then buffers all the same (ext4 with data=journal); an empty file that
-// os.O_CREATE has made by then stays. Otherwise the errors of open(2), which
+// os.O_CREATE has made by then stays. Not for tmpfs since Linux 6.6: see
+// [File.Direct]. Otherwise the errors of open(2), which
 // answer to [os.ErrNotExist], [os.ErrPermission] and so on.
 func OpenFile(name string, flag int, perm os.FileMode) (*File, error) {
 	return OpenFileWith(name, flag, perm, nil)
@@ -231,6 +232,7 @@ func BorrowFD(fd int, name string) *File {
 	f.flags, _ = statusFlags(fd) // 0 for what is not open
 	if f.flags&oDirect != 0 {
 		f.align, f.direct = alignmentOf(fd)
+		f.memory = f.align.Source == AlignmentGuess && inMemory(fd)
 	}
 	return f
 }
@@ -262,9 +264,10 @@ func (f *File) Alignment() Alignment {
 }
 
 // Direct says whether I/O on this file is direct: the file is open with O_DIRECT,
-// and the kernel did not say that it buffers all the same. A file system may do so
-// without a word, as tmpfs does.
-func (f *File) Direct() bool { return f != nil && f.direct }
+// the kernel did not say that it buffers all the same, and it is not in tmpfs, which
+// takes O_DIRECT, so that OpenFile has no error, but keeps its files in the page cache.
+// Other file systems may do so without a word, as overlayfs over tmpfs does.
+func (f *File) Direct() bool { return f != nil && f.direct && !f.memory }
 
 // unit is what the offset of an operation must be a multiple of: the smallest
 // that any device has where the kernel does not tell.

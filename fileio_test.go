@@ -612,10 +612,33 @@ func TestBufferedWhereThereIsNoDirectIO(t *testing.T) {
 	g, err := OpenFileWith(newFile(t, block).Name(), os.O_RDWR, 0, &FileOptions{Buffered: true})
 	require.NoError(t, err)
 	defer g.Close()
-	require.True(t, g.Direct())
+	require.Equal(t, !inMemory(g.fd), g.Direct())
 	flags, err := unix.FcntlInt(uintptr(g.FD()), unix.F_GETFL, 0)
 	require.NoError(t, err)
 	require.NotZero(t, flags&unix.O_DIRECT)
+}
+
+// tmpfs takes O_DIRECT and has no direct I/O: the file is open, works as others, and
+// tells.
+func TestDirectTellsOfTmpfs(t *testing.T) {
+	onFileSystems(t, func(t *testing.T, dir string) {
+		var fs unix.Statfs_t
+		require.NoError(t, unix.Statfs(dir, &fs))
+		tmpfs := fs.Type == unix.TMPFS_MAGIC
+		name := filepath.Join(dir, "x")
+		for _, buffered := range []bool{false, true} {
+			f, err := OpenFileWith(name, os.O_RDWR|os.O_CREATE, 0o600, &FileOptions{Buffered: buffered, Queue: newQueue(t, 1)})
+			require.NoError(t, err)
+			defer f.Close()
+			require.Equal(t, !tmpfs, f.Direct())
+			if tmpfs {
+				require.Equal(t, guess(), f.Alignment())
+			}
+			n, err := f.queue.Do(ctxOf(t), Pwrite(f, newBuffer(t, block), 0))
+			require.NoError(t, err)
+			require.Equal(t, block, n)
+		}
+	})
 }
 
 func TestPreallocateKeepsTheSize(t *testing.T) {

@@ -8,6 +8,8 @@ const oDirect = 0
 
 func alignmentOf(int) (Alignment, bool) { return Alignment{}, false }
 
+func inMemory(int) bool { return false }
+
 func duplicate(uintptr) (int, error) { return -1, supported("dup") }
 
 func statusFlags(int) (int, error) { return 0, supported("fcntl") }

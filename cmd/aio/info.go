@@ -63,13 +63,16 @@ func (c *infoCommand) path(w io.Writer) error {
 		return err
 	}
 	defer f.Close()
-	fmt.Fprintf(w, "direct I/O on %s\t%s\n", c.Path, describe(f.Alignment()))
+	fmt.Fprintf(w, "direct I/O on %s\t%s\n", c.Path, describe(f.Direct(), f.Alignment()))
 	fmt.Fprintf(w, "flags on %s\t%s\n", c.Path, libaio.Probe(f).Flags)
 	return nil
 }
 
-func describe(a libaio.Alignment) string {
-	if !a.Known() {
+func describe(direct bool, a libaio.Alignment) string {
+	switch {
+	case !direct:
+		return "none: O_DIRECT is taken, but the files are in memory"
+	case !a.Known():
 		return "possible; the kernel does not tell the alignment"
 	}
 	return fmt.Sprintf("memory aligned to %d bytes, offset and length to %d", a.Memory, a.Offset)

@@ -22,7 +22,7 @@ func TestInfoOfADirectoryAndAFile(t *testing.T) {
 		assert.Regexp(t, `poll +works\n`, o.out)
 		assert.Regexp(t, `flags on .*RWF_DSYNC`, o.out)
 		assert.Contains(t, o.out, "direct I/O on "+path)
-		assert.Contains(t, o.out, describe(y.file.Alignment()))
+		assert.Contains(t, o.out, describe(y.file.Direct(), y.file.Alignment()))
 	}
 	assert.Equal(t, []string{"f"}, names(t, filepath.Dir(y.file.Name())), "it removes what it made")
 }
@@ -42,7 +42,16 @@ func TestInfoWithoutDirectIO(t *testing.T) {
 	assert.Empty(t, names(t, dir))
 }
 
+func TestInfoOfTmpfs(t *testing.T) {
+	o := runHere(t, "info", mount(t, "tmpfs", "size=1m"))
+	if o.code != 0 {
+		require.Contains(t, o.err, "has no direct I/O")
+		t.Skipf("before Linux 6.6: %s", o.err)
+	}
+	assert.Contains(t, o.out, "none: O_DIRECT is taken, but the files are in memory")
+}
+
 func TestAlignmentInWords(t *testing.T) {
-	assert.Equal(t, "memory aligned to 4 bytes, offset and length to 512", describe(libaio.Alignment{Memory: 4, Offset: 512}))
-	assert.Contains(t, describe(libaio.Alignment{}), "does not tell")
+	assert.Equal(t, "memory aligned to 4 bytes, offset and length to 512", describe(true, libaio.Alignment{Memory: 4, Offset: 512}))
+	assert.Contains(t, describe(true, libaio.Alignment{}), "does not tell")
 }
