@@ -10,7 +10,8 @@ import (
 // This file brings operations to the kernel.
 //
 // Whoever has accepted operations calls flush. The first becomes the sender
-// and submits all that is pending in one call; what others accept meanwhile
+// and submits all that is pending in one crossing into C, which calls io_submit
+// a few times for many (golibaio_portion in libaio.h); what others accept meanwhile
 // goes in the next, so that concurrent submitters share their calls.
 //
 // io_submit can block, though it seldom does for direct I/O. When a sender does
@@ -277,8 +278,9 @@ func (q *Queue) giveUp(index uint32, errno syscall.Errno) {
 	q.finish(index, -int64(errno))
 }
 
-// sendBatch submits one batch: one call, but for refused operations. It returns
-// how many are done with: all, or those before one for which there was no room.
+// sendBatch submits one batch: one crossing into C, but for refused operations. It
+// returns how many are done with: all, or those before one for which there was no
+// room.
 // From the call on, the slots belong to whoever reaps, so all that is needed
 // afterwards is copied before.
 func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
