@@ -14,6 +14,9 @@ import (
 // the kernel has run to their end: it has EINVAL for the attempt. Stands for
 // io_cancel.
 func (q *Queue) Cancel(tag uint64) int {
+	if !q.made() {
+		return 0
+	}
 	q.mu.Lock()
 	defer q.unlock()
 	mine := func(s *slot) bool { return s.sink == sinkChannel && s.op.tag == tag }

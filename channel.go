@@ -240,7 +240,20 @@ func (r *kernelRing) destroy() {
 // Close behind the last completion. Read it all the same after Close, until
 // it is drained: what was accepted is there. With Options.Polled nothing comes on
 // it.
-func (q *Queue) Completions() <-chan Completion { return q.ch }
+func (q *Queue) Completions() <-chan Completion {
+	if !q.made() {
+		return nil
+	}
+	return q.ch
+}
 
 // Depth is the number of operations that may be in flight.
-func (q *Queue) Depth() int { return q.depth }
+func (q *Queue) Depth() int {
+	if !q.made() {
+		return 0
+	}
+	return q.depth
+}
+
+// made says whether the Queue was made by NewQueue.
+func (q *Queue) made() bool { return q != nil && q.ch != nil }

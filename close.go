@@ -27,11 +27,10 @@ func (q *Queue) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return &Error{Op: "close", Err: errNilContext}
 	}
-	q.mu.Lock()
-	if q.ch == nil {
-		q.mu.Unlock()
+	if !q.made() {
 		return &Error{Op: "close", Err: errZeroQueue}
 	}
+	q.mu.Lock()
 	if !q.closed {
 		q.closed = true
 		q.waiters.slot.wakeAll()

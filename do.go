@@ -32,6 +32,9 @@ type call struct {
 // is not known then. As with Submit, ctx has no power over an io_submit for direct
 // I/O that blocks.
 func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
+	if !q.made() {
+		return 0, op.waitError(errZeroQueue)
+	}
 	if q.polled != nil {
 		return 0, q.orClosed(op.invalid("the queue is polled, and nobody may be there to complete it: use a Queue with a channel for Do"), op.waitError)
 	}

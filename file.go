@@ -86,7 +86,7 @@ type FileOptions struct {
 func (o *FileOptions) check(op string) error {
 	switch {
 	case o.Queue == nil:
-	case o.Queue.ch == nil:
+	case !o.Queue.made():
 		return &Error{Op: op, Err: errZeroQueue}
 	case o.Queue.polled != nil:
 		return invalidf(op, "FileOptions.Queue is polled, and nobody may be there to complete what the File does: use one with a channel")

@@ -66,7 +66,7 @@ func (p *polled) tell() {
 // can end is looked at every few milliseconds. Stands for io_getevents.
 func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, error) {
 	switch {
-	case q.ch == nil:
+	case !q.made():
 		return 0, &Error{Op: "reap", Err: errZeroQueue}
 	case q.polled == nil:
 		return 0, q.orClosed(invalidf("reap", "the queue has a channel: receive from Completions, or set Options.Polled"), reapError)

@@ -209,8 +209,6 @@ func (q *Queue) mustLook(w *waiter) bool {
 // stopped is why a wait must end, or not begin.
 func (q *Queue) stopped(ctx context.Context) error {
 	switch {
-	case q.ch == nil:
-		return errZeroQueue
 	case q.closed:
 		return ErrClosed
 	case ctx == nil:
@@ -221,7 +219,7 @@ func (q *Queue) stopped(ctx context.Context) error {
 
 var (
 	errNilContext = fmt.Errorf("%w: the context is nil: pass context.Background()", ErrInvalid)
-	errZeroQueue  = fmt.Errorf("%w: the Queue was not made by NewQueue", ErrInvalid)
+	errZeroQueue  = fmt.Errorf("%w: the Queue is nil, or was not made by NewQueue or NewSharded", ErrInvalid)
 )
 
 // grant promises what room there is to the waiters, and has the first of those

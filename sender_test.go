@@ -361,17 +361,21 @@ func TestZeroValues(t *testing.T) {
 		_, err := q.Do(ctxOf(t), Pwrite(bad, b, 0)) // the zero descriptor is standard input
 		require.ErrorIs(t, err, ErrInvalid)
 	}
-	zero := new(Queue)
-	_, err := zero.Do(ctxOf(t), Noop())
-	require.ErrorIs(t, err, ErrInvalid)
-	_, err = zero.Submit(ctxOf(t), Noop())
-	require.ErrorIs(t, err, ErrInvalid)
-	_, err = zero.TrySubmit(Noop())
-	require.ErrorIs(t, err, ErrInvalid)
-	require.ErrorIs(t, zero.Close(), ErrInvalid)
-	require.Zero(t, zero.Cancel(0))
-	require.Nil(t, zero.Completions())
-	require.Zero(t, zero.Stats())
+	for _, zero := range []*Queue{nil, {}} {
+		_, err := zero.Do(ctxOf(t), Noop())
+		require.ErrorIs(t, err, ErrInvalid)
+		_, err = zero.Submit(ctxOf(t), Poll(newFile(t, block), unix.POLLIN))
+		require.ErrorIs(t, err, ErrInvalid)
+		_, err = zero.TrySubmit(Noop())
+		require.ErrorIs(t, err, ErrInvalid)
+		_, err = zero.Reap(ctxOf(t), make([]Completion, 1), 1)
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorIs(t, zero.Close(), ErrInvalid)
+		require.Zero(t, zero.Cancel(0))
+		require.Nil(t, zero.Completions())
+		require.Zero(t, zero.Depth())
+		require.Zero(t, zero.Stats())
+	}
 }
 
 // The slice of a vector is the caller's again once the operation is accepted.

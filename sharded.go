@@ -47,11 +47,19 @@ func NewSharded(queues, depth int, opts *Options) (*Sharded, error) {
 
 // Queues are the Queues, for whoever wants one of them: to receive its
 // completions, to submit to it alone, or to give it to a File, which uses one.
-func (s *Sharded) Queues() []*Queue { return slices.Clone(s.queues) }
+func (s *Sharded) Queues() []*Queue { return slices.Clone(s.all()) }
+
+// all are the Queues; none of what was not made by NewSharded.
+func (s *Sharded) all() []*Queue {
+	if s == nil {
+		return nil
+	}
+	return s.queues
+}
 
 // near is the Queue of the caller's processor.
 func (s *Sharded) near() *Queue {
-	if len(s.queues) == 0 {
+	if len(s.all()) == 0 {
 		return new(Queue) // not made by NewSharded: its methods say so
 	}
 	q := s.processors.Get().(*Queue)
@@ -81,7 +89,7 @@ func (s *Sharded) Do(ctx context.Context, op Op) (int, error) { return s.near().
 // Cancel is [Queue.Cancel] on all Queues.
 func (s *Sharded) Cancel(tag uint64) int {
 	n := 0
-	for _, q := range s.queues {
+	for _, q := range s.all() {
 		n += q.Cancel(tag)
 	}
 	return n
@@ -90,7 +98,7 @@ func (s *Sharded) Cancel(tag uint64) int {
 // Stats is the sum of the Stats of all Queues, each as of a moment of its own.
 func (s *Sharded) Stats() Stats {
 	var sum Stats
-	for _, q := range s.queues {
+	for _, q := range s.all() {
 		sum.add(q.Stats())
 	}
 	return sum
@@ -102,6 +110,9 @@ func (s *Sharded) Close() error { return s.Shutdown(context.Background()) }
 // Shutdown is [Queue.Shutdown] of all Queues, at once, as each takes its time. It
 // returns the first error.
 func (s *Sharded) Shutdown(ctx context.Context) error {
+	if len(s.all()) == 0 {
+		return &Error{Op: "close", Err: errZeroQueue}
+	}
 	errs := make([]error, len(s.queues))
 	var wg sync.WaitGroup
 	for i, q := range s.queues {

@@ -104,12 +104,16 @@ func TestShardedBadInput(t *testing.T) {
 	}
 	_, err := NewSharded(2, 0, nil)
 	require.ErrorIs(t, err, ErrInvalid)
-	var zero Sharded
-	_, err = zero.Do(ctxOf(t), Noop())
-	require.ErrorIs(t, err, ErrInvalid)
-	_, _, err = zero.Submit(ctxOf(t), Noop())
-	require.ErrorIs(t, err, ErrInvalid)
-	require.NoError(t, zero.Close())
+	for _, zero := range []*Sharded{nil, {}} {
+		_, err = zero.Do(ctxOf(t), Noop())
+		require.ErrorIs(t, err, ErrInvalid)
+		_, _, err = zero.Submit(ctxOf(t), Noop())
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorIs(t, zero.Close(), ErrInvalid)
+		require.Zero(t, zero.Cancel(0))
+		require.Zero(t, zero.Stats())
+		require.Empty(t, zero.Queues())
+	}
 }
 
 // add knows every counter.

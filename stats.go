@@ -33,6 +33,9 @@ type Stats struct {
 // Stats returns the counters as of one moment. It is cheap, and safe for any
 // number of goroutines, also after Close.
 func (q *Queue) Stats() Stats {
+	if !q.made() {
+		return Stats{}
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.stats

@@ -28,6 +28,9 @@ import (
 // within io_submit. Submit does not wait for that: up to 16 goroutines do, one
 // operation each. Stands for io_submit.
 func (q *Queue) Submit(ctx context.Context, ops ...Op) (int, error) {
+	if !q.made() {
+		return 0, submitError(errZeroQueue, 0, len(ops))
+	}
 	if err := q.pinAll(ops); err != nil {
 		return 0, q.orClosed(err, func(e error) error { return submitError(e, 0, len(ops)) })
 	}
@@ -109,6 +112,9 @@ func submitError(cause error, done, all int) error {
 // as there is room for, from the front, and returns ErrQueueFull, as it is, if
 // those are not all. io_submit may block all the same.
 func (q *Queue) TrySubmit(ops ...Op) (int, error) {
+	if !q.made() {
+		return 0, submitError(errZeroQueue, 0, len(ops))
+	}
 	if err := q.pinAll(ops); err != nil {
 		return 0, q.orClosed(err, func(e error) error { return submitError(e, 0, len(ops)) })
 	}
