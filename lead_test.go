@@ -115,3 +115,31 @@ func TestLeadOnLate(t *testing.T) {
 	q.slots[0].lone = 0
 	q.mu.Unlock()
 }
+
+// An operation that nobody but its leader hears of may come to have company, where
+// there was no memory to send it at once: then all of them signal.
+func TestLoneInCompany(t *testing.T) {
+	q, f, b := newQueue(t, 4), newFile(t, block), newBuffer(t, block)
+	r, w := newPipe(t)
+	goOn := holdSending(q)
+	op := Pread(f, b, 0)
+	require.Nil(t, q.pin(&op))
+	q.mu.Lock()
+	call := q.newCall()
+	index := q.accept(op, sinkCall, call)
+	q.slots[index].lone = q.stats.Submitted
+	number := q.stats.Submitted
+	q.mu.Unlock()
+	_, err := q.Submit(ctxOf(t), Poll(r, unix.POLLIN))
+	require.NoError(t, err)
+	goOn()
+	q.leadOn(index, number)
+	<-call.done
+	_, err = unix.Write(w, []byte{1})
+	require.NoError(t, err)
+	require.NoError(t, receive(t, q, 1)[0].Err)
+	q.mu.Lock()
+	q.returning--
+	q.freeCall(call)
+	q.mu.Unlock()
+}

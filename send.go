@@ -326,7 +326,7 @@ func (q *Queue) prepare(s *sender) {
 		slot := &q.slots[index]
 		s.reqs[i] = slot.op.request(index, slot.done, iov)
 		iov = iov[len(slot.op.bufs):]
-		if slot.lone != 0 { // and alone in its batch
+		if slot.lone != 0 && len(s.batch) == 1 { // where memory was short it has company
 			s.eventfd = -1
 		}
 		if !slot.op.resume {
