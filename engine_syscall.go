@@ -127,7 +127,7 @@ func sysResubmit(ctx, ptrs uintptr, from, n int) (s sent) {
 
 // portion is how many of left operations the next io_submit gets when so many
 // have gone before, as golibaio_portion in libaio.h.
-func portion(before, left int) int { return min(max(2, before/2), left) }
+func portion(before, left int) int { return min(max(2, before), left) }
 
 // sysSubmitIOCBs submits prepared iocbs by address (io_submit). It may accept
 // fewer than it is given.

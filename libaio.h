@@ -126,7 +126,7 @@ static inline void golibaio_prepare(struct iocb *cb, const struct golibaio_reque
 // while the device works.
 static inline long golibaio_portion(long before, long left)
 {
-	long n = before < 4 ? 2 : before / 2;
+	long n = before < 2 ? 2 : before;
 
 	return n < left ? n : left;
 }

@@ -252,7 +252,7 @@ func TestSubmittersShareCalls(t *testing.T) {
 	wg.Wait()
 	after := q.Stats()
 	require.EqualValues(t, 1, after.Batches-before.Batches)
-	require.EqualValues(t, 7, after.SubmitCalls-before.SubmitCalls, "in growing portions")
+	require.EqualValues(t, 5, after.SubmitCalls-before.SubmitCalls, "in growing portions")
 }
 
 // A submitter is not kept sending for others without end: it hands over.
