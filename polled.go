@@ -76,7 +76,11 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 		return 0, &Error{Op: "reap", Err: errNilContext}
 	}
 	if minimum == 0 && !q.polled.tryEnter() {
-		return 0, nil // who reaps already takes what there is
+		q.mu.Lock()
+		n := q.polled.take(to) // the ring is somebody else's
+		q.grant()
+		q.unlock()
+		return n, nil
 	}
 	if minimum > 0 {
 		if err := q.polled.enter(ctx); err != nil {
@@ -93,7 +97,13 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 	return n, nil
 }
 
-func reapError(cause error) error { return &Error{Op: "reap", Err: cause} }
+func reapError(cause error) error {
+	e := &Error{Op: "reap", Err: cause}
+	if cause == ErrClosed {
+		e.Detail = "the queue is closed"
+	}
+	return e
+}
 
 // enter makes the caller the one that reads the ring.
 func (p *polled) enter(ctx context.Context) error {
@@ -145,6 +155,25 @@ func (q *Queue) reapInto(ctx context.Context, to []Completion, minimum int) (int
 func (q *Queue) makeRoom() {
 	for q.polled != nil && !q.leading && len(q.free) == 0 && q.takeEvents() > 0 {
 	}
+}
+
+// ringForRoom is the token for who waits for a slot where nobody may be there to
+// read the ring: he may be the one who would call Reap next. nil where that is not
+// so. Held: mu.
+func (q *Queue) ringForRoom() chan<- struct{} {
+	if q.polled == nil || len(q.free) > 0 {
+		return nil
+	}
+	return q.polled.token
+}
+
+// leadForRoom waits in the kernel for a slot, for a while, and gives the token
+// back. Held: mu, but not meanwhile.
+func (q *Queue) leadForRoom() {
+	if len(q.free) == 0 {
+		q.awaitEvents(leadMost)
+	}
+	<-q.polled.token
 }
 
 // gather takes what completions there are. With nothing in flight it leaves the

@@ -336,3 +336,81 @@ func TestReapDoesNotAllocate(t *testing.T) {
 		}
 	}))
 }
+
+// A loop of one goroutine may submit more than the depth at once, though nobody
+// but it would reap: who waits for room does it for himself.
+func TestPolledSubmitWaitsForRoom(t *testing.T) {
+	const depth, n = 4, 8
+	q, f := newPolledQueue(t, depth), newFile(t, n*block)
+	bufs := newBuffers(t, n, block)
+	ops := make([]Op, n)
+	for i, b := range bufs {
+		ops[i] = Pread(f, b, int64(i)*block)
+	}
+	to := make([]Completion, n)
+	for range 100 {
+		accepted, err := q.Submit(ctxOf(t), ops...)
+		require.NoError(t, err)
+		require.Equal(t, n, accepted)
+		got, err := q.Reap(ctxOf(t), to, n)
+		require.NoError(t, err)
+		require.Equal(t, n, got)
+	}
+}
+
+// While another reads the ring a Reap that waits for nothing has what was taken
+// from it.
+func TestReapWithoutTheRing(t *testing.T) {
+	q := newPolledQueue(t, 1)
+	_, err := q.Submit(ctxOf(t), Noop())
+	require.NoError(t, err)
+	require.True(t, q.polled.tryEnter())
+	n, err := q.Reap(ctxOf(t), make([]Completion, 2), 0)
+	<-q.polled.token
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+}
+
+// A submitter that waits in the kernel for room minds its context and a Close.
+func TestSubmitterWaitsInTheKernel(t *testing.T) {
+	q, err := NewQueue(1, &Options{Polled: true, Unread: 8})
+	require.NoError(t, err)
+	r, w := newPipe(t)
+	ctx, cancel := context.WithCancel(ctxOf(t))
+	defer cancel()
+	submitted := make(chan error, 1)
+	go func() {
+		_, err := q.Submit(ctx, Noop(), Poll(r, unix.POLLIN), Noop())
+		submitted <- err
+	}()
+	leads := func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.leading
+	}
+	to := make([]Completion, 8)
+	require.Eventually(t, leads, time.Minute, 100*time.Microsecond)
+	_, err = unix.Write(w, []byte{1})
+	require.NoError(t, err)
+	require.NoError(t, <-submitted)
+
+	_, err = q.Reap(ctxOf(t), to, 3)
+	require.NoError(t, err)
+	_, err = unix.Read(r.fd, make([]byte, 1))
+	require.NoError(t, err)
+	go func() {
+		_, err := q.Submit(ctx, Poll(r, unix.POLLIN), Noop())
+		submitted <- err
+	}()
+	require.Eventually(t, leads, time.Minute, 100*time.Microsecond)
+	cancel()
+	require.ErrorIs(t, <-submitted, context.Canceled)
+	go func() {
+		_, err := q.Submit(ctxOf(t), Noop())
+		submitted <- err
+	}()
+	require.Eventually(t, leads, time.Minute, 100*time.Microsecond)
+	require.NoError(t, q.Close())
+	require.ErrorIs(t, <-submitted, ErrClosed)
+	checkInvariants(t, q)
+}

@@ -187,13 +187,19 @@ func (q *Queue) wait(ctx context.Context, w *waiter) {
 			again = w.timer.C
 			delay = min(2*delay, lookAgainMost)
 		}
+		ring, leads := q.ringForRoom(), false
 		q.unlock()
 		select {
 		case <-w.ready:
 		case <-again:
 		case <-ctx.Done():
+		case ring <- struct{}{}:
+			leads = true
 		}
 		q.mu.Lock()
+		if leads {
+			q.leadForRoom()
+		}
 		q.stats.Looks++
 		q.grant()
 	}
