@@ -66,17 +66,26 @@ func Setup(maxEvents int) (*Context, error) {
 	return c, nil
 }
 
-// use keeps ctx from being destroyed until done.
-func (c *Context) use(op string) error {
+// lock locks mu, or says why nobody may use ctx any more.
+func (c *Context) lock(op string) error {
 	if c == nil || c.ctx == 0 {
 		return invalidf(op, "the Context was not made by Setup")
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.dying {
+		c.mu.Unlock()
 		return &Error{Op: op, Err: ErrClosed, Detail: "the Context was destroyed"}
 	}
+	return nil
+}
+
+// use keeps ctx from being destroyed until done.
+func (c *Context) use(op string) error {
+	if err := c.lock(op); err != nil {
+		return err
+	}
 	c.users++
+	c.mu.Unlock()
 	return nil
 }
 
@@ -94,17 +103,12 @@ func (c *Context) done() {
 // io_destroy and io_queue_release.
 func (c *Context) Destroy() error {
 	const op = "io_destroy"
-	if err := c.use(op); err != nil {
+	if err := c.lock(op); err != nil {
 		return err
 	}
-	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dying { // another Destroy was first
-		c.users--
-		return &Error{Op: op, Err: ErrClosed, Detail: "the Context was destroyed"}
-	}
 	c.dying = true
-	for c.users--; c.users > 0; {
+	for c.users > 0 {
 		c.unused.Wait()
 	}
 	c.mu.Unlock() // the others have ErrClosed at once

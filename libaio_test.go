@@ -347,6 +347,37 @@ func TestContextAfterDestroy(t *testing.T) {
 	require.ErrorIs(t, c.Destroy(), ErrClosed)
 }
 
+// Of several Destroys at once the first does it, and waits for none of the others.
+func TestContextDestroyedByMany(t *testing.T) {
+	const many = 4
+	c, err := Setup(1)
+	require.NoError(t, err)
+	errs := make(chan error, many)
+	c.mu.Lock()
+	for range many {
+		go func() { errs <- c.Destroy() }()
+	}
+	time.Sleep(5 * time.Millisecond)
+	c.mu.Unlock()
+	c.mu.Lock() // whom that woke finds it locked again, and from then on they lock it in turn
+	time.Sleep(5 * time.Millisecond)
+	c.mu.Unlock()
+	done := 0
+	for range many {
+		select {
+		case err := <-errs:
+			if err == nil {
+				done++
+			} else {
+				require.ErrorIs(t, err, ErrClosed)
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("a Destroy waits for ever")
+		}
+	}
+	require.Equal(t, 1, done)
+}
+
 // Destroy ends the waits of others.
 func TestContextDestroyWhileWaiting(t *testing.T) {
 	c := newContext(t, 8)
