@@ -780,7 +780,13 @@ func TestReadOnlyFileIsNotWritten(t *testing.T) {
 			require.ErrorContains(t, err, "reading only")
 		}
 	}
-	require.NotContains(t, second(BorrowFD(-1, "").WriteAt([]byte("x"), 0)).Error(), "only")
+	shut := BorrowFD(-1, "")
+	require.False(t, shut.Direct())
+	require.Zero(t, shut.Alignment())
+	for _, err := range []error{second(shut.WriteAt([]byte("x"), 0)), second(shut.ReadAt(make([]byte, 1), 0))} {
+		require.ErrorIs(t, err, syscall.EBADF)
+		require.NotContains(t, err.Error(), "only")
+	}
 	got, err := os.ReadFile(name)
 	require.NoError(t, err)
 	require.Equal(t, "0123456789", string(got))

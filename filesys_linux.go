@@ -15,8 +15,11 @@ const oDirect = unix.O_DIRECT
 // duplicate is dup(2), for a descriptor that is closed on exec.
 func duplicate(fd uintptr) (int, error) { return unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }
 
-// statusFlags are the flags of open(2) that a descriptor has.
-func statusFlags(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0) }
+// statusFlags are the flags of open(2) that a descriptor has, 0 beside an error.
+func statusFlags(fd int) (int, error) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return max(0, flags), err
+}
 
 // uninterrupted makes a call again that a signal has interrupted.
 func uninterrupted(call func() error) error {
