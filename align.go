@@ -86,13 +86,17 @@ const (
 // docs/memory.md has the measurements behind the number.
 const MapThreshold = 128 << 10
 
+// leastAlign is what posix_memalign takes at least. There are devices that demand
+// less, and buffered I/O demands nothing.
+const leastAlign = int(ptrSize)
+
 // maxBlock is a size and an alignment that no system has, small enough for sums
 // with them not to overflow.
 const maxBlock = math.MaxInt / 8
 
 // Alloc returns a Buffer of size bytes, zeroed, whose address is a multiple of
-// align. The size must be at least 1 and align a power of two no less than the
-// size of a pointer. The caller owns it and must Free it. ENOMEM where the
+// align. The size must be at least 1 and align a power of two, such as the Memory
+// of an [Alignment], or 0. The caller owns it and must Free it. ENOMEM where the
 // system has no such memory. Stands for posix_memalign, and from MapThreshold
 // on for mmap.
 func Alloc(size, align int) (*Buffer, error) { return AllocWith(size, align, nil) }
@@ -107,6 +111,7 @@ func AllocWith(size, align int, o *AllocOptions) (*Buffer, error) {
 	if err := checkBlock(size, align, o.HugePages); err != nil {
 		return nil, err
 	}
+	align = max(align, leastAlign)
 	b := &Buffer{size: size, room: size}
 	b.root = b
 	if o.Label != "" {
@@ -192,8 +197,8 @@ func checkBlock(size, align int, huge HugePages) error {
 	switch {
 	case size < 1:
 		return invalidf("alloc", "size %d: must be at least 1 byte", size)
-	case align < int(ptrSize) || bits.OnesCount(uint(align)) != 1:
-		return invalidf("alloc", "alignment %d: must be a power of two, at least %d", align, ptrSize)
+	case align < 0 || bits.OnesCount(uint(align)) > 1:
+		return invalidf("alloc", "alignment %d: must be a power of two, or 0", align)
 	case huge > HugePagesReserved:
 		return invalidf("alloc", "HugePages %d: must be one of the constants, 0 to %d", huge, HugePagesReserved)
 	}

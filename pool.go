@@ -73,6 +73,7 @@ func newPool(size, align int, o *PoolOptions) (*Pool, error) {
 	if err := checkBlock(size, align, o.HugePages); err != nil {
 		return nil, err
 	}
+	align = max(align, leastAlign)
 	p := &Pool{size: size, align: align, options: *o, label: labelled(o.Label), shards: newShards()}
 	p.stride = strideOf(size, align)
 	switch {
