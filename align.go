@@ -205,9 +205,6 @@ func checkBlock(size, align int, huge HugePages) error {
 	return nil
 }
 
-// alignUp is the next multiple of a power of two.
-func alignUp(n, align int) int { return (n + align - 1) &^ (align - 1) }
-
 // Bytes is the memory of b, or nil if it was given back. The slice must not be
 // used after that, nor touched while an operation on b is in flight.
 func (b *Buffer) Bytes() []byte {

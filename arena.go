@@ -45,7 +45,7 @@ func strideOf(size, align int) int {
 	if size > maxBlock || align > maxBlock {
 		return size // which carve will refuse
 	}
-	return alignUp(size, align)
+	return roundUp(size, align)
 }
 
 func (s *arena) full() bool { return s.fresh == len(s.bufs) && len(s.cold) == 0 }

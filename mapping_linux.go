@@ -20,31 +20,28 @@ type mapping struct {
 	huge   HugePages
 }
 
-var (
-	basePage = os.Getpagesize()
-	// hugePageSize is the default size of huge pages, 0 where there are none.
-	hugePageSize = sync.OnceValue(func() int {
-		f, err := os.Open("/proc/meminfo")
-		if err != nil {
-			return 0
-		}
-		defer f.Close()
-		for lines := bufio.NewScanner(f); lines.Scan(); {
-			var kib int
-			if n, _ := fmt.Sscanf(lines.Text(), "Hugepagesize: %d kB", &kib); n == 1 {
-				return kib << 10
-			}
-		}
+// hugePageSize is the default size of huge pages, 0 where there are none.
+var hugePageSize = sync.OnceValue(func() int {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
 		return 0
-	})
-)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var kib int
+		if n, _ := fmt.Sscanf(lines.Text(), "Hugepagesize: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	return 0
+})
 
 // mapMemory maps at least size bytes, zeroed, at a multiple of align.
 func mapMemory(size, align int, huge HugePages) (*mapping, error) {
 	if size > maxBlock || align > maxBlock {
 		return nil, noMemory(size, align, unix.ENOMEM)
 	}
-	m := &mapping{unit: basePage, huge: huge}
+	m := &mapping{unit: pageSize, huge: huge}
 	flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
 	if hs := hugePageSize(); huge == HugePagesReserved {
 		if hs == 0 {
@@ -55,7 +52,7 @@ func mapMemory(size, align int, huge HugePages) (*mapping, error) {
 	} else if huge == HugePagesTransparent && size >= hs {
 		align = max(align, hs)
 	}
-	m.length = alignUp(size, m.unit)
+	m.length = roundUp(size, m.unit)
 	if err := m.mmap(align, flags); err != nil {
 		e := noMemory(size, align, asErrno(err))
 		if huge == HugePagesReserved {
@@ -78,7 +75,7 @@ func (m *mapping) mmap(align, flags int) (err error) {
 		return err
 	}
 	align = max(align, m.unit)
-	guard := alignUp(guardSize, basePage)
+	guard := roundUp(guardSize, pageSize)
 	whole := guard + m.length + guard + align
 	p, err := unix.MmapPtr(-1, 0, nil, uintptr(whole), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
@@ -119,7 +116,7 @@ func (m *mapping) unmap() {
 }
 
 func (m *mapping) munmap() {
-	guard := alignUp(guardSize, basePage)
+	guard := roundUp(guardSize, pageSize)
 	// It fails where the range in the middle of another would need one mapping
 	// more than the system allows: the memory goes back at least.
 	if unix.MunmapPtr(unsafe.Add(m.base, -guard), uintptr(m.length+2*guard)) != nil {

@@ -3,15 +3,12 @@
 package libaio
 
 import (
-	"os"
 	"syscall"
 	"unsafe"
 )
 
 // mapping is memory of its own, of which there is none but on Linux.
 type mapping struct{ unit, length int }
-
-var basePage = os.Getpagesize()
 
 func hugePageSize() int { return 0 }
 

@@ -69,7 +69,7 @@ func TestAllocRandom(t *testing.T) {
 
 // isMapped says whether the page at this address is there.
 func isMapped(addr uintptr) bool {
-	_, _, errno := unix.Syscall(unix.SYS_MSYNC, addr&^uintptr(basePage-1), uintptr(basePage), unix.MS_ASYNC)
+	_, _, errno := unix.Syscall(unix.SYS_MSYNC, addr&^uintptr(pageSize-1), uintptr(pageSize), unix.MS_ASYNC)
 	return errno != unix.ENOMEM
 }
 
@@ -78,7 +78,7 @@ func TestAllocLarge(t *testing.T) {
 	if debugMemory {
 		t.Skip("built with aiodebug, which keeps freed pages so that they fault")
 	}
-	for _, align := range []int{8, basePage, 4 * basePage, 1 << 21} {
+	for _, align := range []int{8, pageSize, 4 * pageSize, 1 << 21} {
 		b, err := Alloc(MapThreshold+1, align)
 		require.NoError(t, err)
 		from, to := b.address(), b.address()+MapThreshold
@@ -102,7 +102,7 @@ func TestAllocAlignedMapping(t *testing.T) {
 		require.NoError(t, err)
 		_, err = fmt.Sscan(string(statm), &pages)
 		require.NoError(t, err)
-		return pages * basePage
+		return pages * pageSize
 	}
 	before := size()
 	for range 100 {
@@ -201,22 +201,22 @@ func TestLock(t *testing.T) {
 	before := locked(t)
 	b, err := AllocWith(block, block, &AllocOptions{Lock: true})
 	require.NoError(t, err)
-	require.Equal(t, before+basePage, locked(t))
+	require.Equal(t, before+pageSize, locked(t))
 	require.NoError(t, b.Free())
 	require.Equal(t, before, locked(t))
 
-	p, err := NewPoolWith(4*basePage, basePage, &PoolOptions{Lock: true})
+	p, err := NewPoolWith(4*pageSize, pageSize, &PoolOptions{Lock: true})
 	require.NoError(t, err)
 	var bs []*Buffer
 	for i := range 3 {
 		b, err := p.Get()
 		require.NoError(t, err)
 		bs = append(bs, b)
-		require.Equal(t, before+(i+1)*4*basePage, locked(t), "no more than is used")
+		require.Equal(t, before+(i+1)*4*pageSize, locked(t), "no more than is used")
 	}
 	require.NoError(t, p.Put(bs[1]))
-	require.EqualValues(t, 4*basePage, p.Trim())
-	require.Equal(t, before+2*4*basePage, locked(t))
+	require.EqualValues(t, 4*pageSize, p.Trim())
+	require.Equal(t, before+2*4*pageSize, locked(t))
 	require.NoError(t, p.Put(bs[0]))
 	require.NoError(t, p.Put(bs[2]))
 	require.NoError(t, p.Close())
@@ -241,7 +241,7 @@ func TestLockBeyondLimit(t *testing.T) {
 			return
 		}
 		before := Memory()
-		size := int(limit.Cur) + basePage
+		size := int(limit.Cur) + pageSize
 		b, err := AllocWith(size, block, &AllocOptions{Lock: true})
 		if b != nil || err == nil || !strings.Contains(err.Error(), "RLIMIT_MEMLOCK") {
 			t.Errorf("%v", err)

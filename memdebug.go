@@ -232,7 +232,7 @@ func (r *memoryRecord) describe() string {
 // name has a fault in the pages of the Buffer, and in those around them, say
 // what was touched. Held: debugging.mu.
 func (r *memoryRecord) name() {
-	guard := uintptr(alignUp(guardSize, basePage))
+	guard := uintptr(roundUp(guardSize, pageSize))
 	from, to := uintptr(r.m.base)-guard, uintptr(r.m.base)+uintptr(r.m.length)+guard
 	text := "a touch after the end of the life of "
 	if r.state == recordInUse {
@@ -251,7 +251,7 @@ func debugDescribe(b *Buffer) string {
 }
 
 func debugDescribeAddress(addr uintptr) string {
-	guard := uintptr(alignUp(guardSize, basePage))
+	guard := uintptr(roundUp(guardSize, pageSize))
 	debugging.mu.Lock()
 	defer debugging.mu.Unlock()
 	for base, r := range debugging.records {

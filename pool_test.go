@@ -191,7 +191,7 @@ func TestPoolOddSizes(t *testing.T) {
 		require.EqualValues(t, 10*p.stride, p.Trim())
 		more := get(t, p, 10)
 		for _, b := range more {
-			if p.stride%basePage == 0 {
+			if p.stride%pageSize == 0 {
 				require.Equal(t, c[0], bytes.Count(b.Bytes(), []byte{0}), "what was given back is zero again")
 			}
 		}

@@ -31,7 +31,7 @@ func residentBytes(t testing.TB) int {
 	var size, rss int
 	_, err = fmt.Sscan(string(statm), &size, &rss)
 	require.NoError(t, err)
-	return rss * basePage
+	return rss * pageSize
 }
 
 // requireNoGrowth runs work four times, and wants the process not to be larger
