@@ -225,7 +225,7 @@ func (p *Pool) String() string {
 
 var (
 	errZeroPool   = invalidf("get", "the Pool was not made by NewPool")
-	errPoolClosed = &Error{Op: "get", Err: ErrClosed}
+	errPoolClosed = &Error{Op: "get", Err: ErrClosed, Detail: "the Pool is closed"}
 )
 
 var _ fmt.Stringer = (*Pool)(nil)

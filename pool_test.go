@@ -364,6 +364,7 @@ func TestPoolCloseWakes(t *testing.T) {
 	}
 	_, err = p.Get()
 	require.ErrorIs(t, err, ErrClosed)
+	require.NotContains(t, err.Error(), "file", "os.ErrClosed speaks of one")
 	_, err = p.GetContext(t.Context())
 	require.ErrorIs(t, err, ErrClosed)
 	require.NotNil(t, bs[0].Bytes(), "what is in use stays good")
