@@ -256,8 +256,9 @@ func (f *File) writeParts(ctx context.Context, p []byte, off int64) (int, error)
 // directPart is what of a write of n bytes is written directly: all but the parts of
 // blocks that would make the file longer, or cannot be read to be merged. What is
 // aligned needs neither, but from the first time on that the page cache was used
-// for the file nothing of the block that it ends in is written directly: where a
-// page is written both ways, ext4 was seen to have Sync fail.
+// for the file only the whole of the block that it ends in is written directly, and
+// no part: where parts of a page are written both ways, ext4 was seen to have Sync
+// fail.
 func (f *File) directPart(off int64, n int, size int64) span {
 	aligned := f.align.aligned(0, off, n)
 	if aligned && !f.locks.cached.Load() {
