@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 
 # One check of test-deep each, and one engine of test-engines.
-DEEP := test-asan test-cgocheck2 test-checkptr test-oneproc test-repeat test-race
+DEEP := test-asan test-cgocheck2 test-checkptr test-oneproc test-repeat test-race test-growth test-debug test-pebble
 ENGINES := test-nocgo test-nolibaio test-static
 
 .PHONY: help deps build demo compare test test-disks test-deep test-engines $(DEEP) $(ENGINES) test-other test-arch test-library \
