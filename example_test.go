@@ -19,12 +19,12 @@ func Example() {
 	f, err := libaio.Create(filepath.Join(dir, "data")) // O_DIRECT
 	check(err)
 	defer f.Close()
-	q, err := libaio.NewQueue(32, nil) // at most 32 in flight
-	check(err)
-	defer q.Close()
 	buf, err := libaio.Alloc(4096, 4096) // aligned C memory
 	check(err)
 	defer buf.Free()
+	q, err := libaio.NewQueue(32, nil) // at most 32 in flight
+	check(err)
+	defer q.Close() // before the Free above
 
 	ctx := context.Background()
 	copy(buf.Bytes(), "hello, disk")

@@ -11,10 +11,10 @@ import (
 func main() {
 	f := must(libaio.Create("hello.dat")) // opened with O_DIRECT
 	defer f.Close()
-	q := must(libaio.NewQueue(32, nil)) // at most 32 in flight
-	defer q.Close()
 	buf := must(libaio.Alloc(4096, 4096)) // C memory, aligned
 	defer buf.Free()
+	q := must(libaio.NewQueue(32, nil)) // at most 32 in flight
+	defer q.Close()                     // before the Free above
 
 	ctx := context.Background()
 	copy(buf.Bytes(), "hello, disk")
