@@ -466,6 +466,32 @@ func TestCloseWithRequestsInFlight(t *testing.T) {
 	require.Equal(t, depth, got)
 }
 
+// Who waits for a place on the channel is served before a TrySubmit that finds one.
+func TestTrySubmitOvertakesNobody(t *testing.T) {
+	q := newQueue(t, 2)
+	for range q.limit {
+		_, err := q.Submit(ctxOf(t), Noop())
+		require.NoError(t, err)
+	}
+	submitted := make(chan error, 1)
+	go func() {
+		_, err := q.Submit(ctxOf(t), Noop().WithTag(1))
+		submitted <- err
+	}()
+	require.Eventually(t, func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		w := q.waiters.channel.head
+		return w != nil && w.looking
+	}, time.Minute, time.Millisecond)
+	<-q.Completions()
+	n, err := q.TrySubmit(Noop())
+	require.ErrorIs(t, err, ErrQueueFull)
+	require.Zero(t, n)
+	<-q.Completions()
+	require.NoError(t, <-submitted)
+}
+
 // Close ends polls, which might never end by themselves, and those who wait.
 func TestCloseEndsWaits(t *testing.T) {
 	q, f := newQueue(t, 3), newFile(t, block)

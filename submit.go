@@ -125,6 +125,7 @@ func (q *Queue) TrySubmit(ops ...Op) (int, error) {
 		return 0, submitError(err, 0, len(ops))
 	}
 	q.makeRoom()
+	q.grant() // to those who wait already: nobody may have told them that the channel was read
 	n := min(len(ops), q.room(true))
 	q.acceptAll(ops[:n])
 	q.flush()
