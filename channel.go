@@ -119,13 +119,14 @@ type Options struct {
 	SystemCalls bool
 }
 
-// Completion says how an operation ended. Kind, Tag, Offset and Buffer, or for a
-// vector Buffers, are those of the operation. N is the number of bytes moved, or
+// Completion says how an operation ended. Kind, Tag, File, Offset and Buffer, or for
+// a vector Buffers, are those of the operation. N is the number of bytes moved, or
 // the events of a poll: fewer bytes than asked is no error, and a read at the
 // end of the file gives 0. Err is nil or an [*Error]; beside it, N is what
 // earlier pieces moved (see [Op.WithResume]).
 type Completion struct {
 	Tag     uint64
+	File    *File
 	Buffer  *Buffer
 	Buffers []*Buffer
 	Offset  int64

@@ -65,7 +65,7 @@ func TestReadOneBlock(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	c := receive(t, q, 1)[0]
-	require.Equal(t, Completion{Tag: 7, Buffer: b, Offset: 3 * block, N: block, Kind: KindPread}, c)
+	require.Equal(t, Completion{Tag: 7, File: f, Buffer: b, Offset: 3 * block, N: block, Kind: KindPread}, c)
 	requirePattern(t, b.Bytes(), 3*block, 0)
 }
 

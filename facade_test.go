@@ -27,7 +27,7 @@ func TestVectors(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	c := receive(t, q, 1)[0]
-	require.Equal(t, Completion{Tag: 3, Buffers: bufs, Offset: 2 * block, N: 6 * block, Kind: KindPreadv}, c)
+	require.Equal(t, Completion{Tag: 3, File: f, Buffers: bufs, Offset: 2 * block, N: 6 * block, Kind: KindPreadv}, c)
 	requirePattern(t, bufs[0].Bytes(), 2*block, 0)
 	requirePattern(t, bufs[1].Bytes(), 3*block, 0)
 	requirePattern(t, bufs[2].Bytes(), 6*block, 0)

@@ -149,7 +149,7 @@ func TestHarnessPollWaits(t *testing.T) {
 			requireEvents(t, test.reply, test.ask, reap(t, c, 1)[0].Res)
 			done := receive(t, q, 1)[0]
 			requireEvents(t, test.reply, test.ask, done.N)
-			require.Equal(t, Completion{Tag: 3, N: done.N, Kind: KindPoll}, done)
+			require.Equal(t, Completion{Tag: 3, File: test.f, N: done.N, Kind: KindPoll}, done)
 			if test.undo == nil {
 				return
 			}

@@ -345,7 +345,7 @@ func TestHarnessRingWraps(t *testing.T) {
 			seen := make([]bool, chunk)
 			for _, done := range receive(t, q, chunk) {
 				i := int(done.Tag) - first
-				require.Equal(t, Completion{Tag: uint64(first + i), Buffer: b, N: 8, Kind: KindPread}, done)
+				require.Equal(t, Completion{Tag: uint64(first + i), File: f, Buffer: b, N: 8, Kind: KindPread}, done)
 				require.False(t, seen[i])
 				seen[i] = true
 			}

@@ -131,7 +131,7 @@ func (q *Queue) finish(index uint32, res int64) {
 	q.release(s)
 	switch s.sink {
 	case sinkChannel:
-		q.put(Completion{Tag: op.tag, Buffer: op.buf, Buffers: s.given, Offset: op.offset, N: n, Err: err, Kind: op.kind})
+		q.put(Completion{Tag: op.tag, File: op.file, Buffer: op.buf, Buffers: s.given, Offset: op.offset, N: n, Err: err, Kind: op.kind})
 		q.owed--
 	case sinkCall:
 		q.returning++
