@@ -5,6 +5,7 @@ package libaio
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -19,6 +20,42 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
+
+// An operation may move the front of a Buffer alone.
+func TestWithLength(t *testing.T) {
+	q, f, b := newQueue(t, 4), newFile(t, 8*block), newBuffer(t, 4*block)
+	clear(b.Bytes())
+	n, err := q.Do(ctxOf(t), Pread(f, b, block).WithLength(2*block))
+	require.NoError(t, err)
+	require.Equal(t, 2*block, n)
+	requirePattern(t, b.Bytes()[:2*block], block, 0)
+	require.Equal(t, make([]byte, 2*block), b.Bytes()[2*block:])
+
+	n, err = q.Do(ctxOf(t), Pwrite(f, b, 5*block).WithLength(block))
+	require.NoError(t, err)
+	require.Equal(t, block, n)
+	_, err = q.Do(ctxOf(t), Pread(f, b, 5*block).WithLength(3*block).WithResume())
+	require.NoError(t, err)
+	requirePattern(t, b.Bytes()[:block], block, 0)
+	requirePattern(t, b.Bytes()[block:3*block], 6*block, 0)
+
+	n, err = q.Do(ctxOf(t), Pread(f, b, 7*block).WithLength(3*block).WithResume()) // over the end
+	require.NoError(t, err)
+	require.Equal(t, block, n)
+	for _, n := range []int{-1, 0, 4*block + 1} {
+		_, err = q.Do(ctxOf(t), Pread(f, b, 0).WithLength(n))
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorContains(t, err, fmt.Sprintf("length %d: must be 1 to %d", n, 4*block))
+	}
+	_, err = q.Do(ctxOf(t), Pread(f, b, 0).WithLength(block+1))
+	require.ErrorIs(t, err, ErrMisaligned)
+	_, err = q.Do(ctxOf(t), Preadv(f, []*Buffer{b}, 0).WithLength(block))
+	require.ErrorIs(t, err, ErrInvalid)
+	_, err = q.Do(ctxOf(t), Fsync(f).WithLength(block))
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorContains(t, err, "length 4096: only a read or a write has that")
+	require.Equal(t, "pread "+f.Name()+" (4096 bytes at offset 8192)", Pread(f, b, 2*block).WithLength(block).String())
+}
 
 func TestVectors(t *testing.T) {
 	q, f := newQueue(t, 4), newFile(t, 16*block)

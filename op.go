@@ -90,6 +90,7 @@ type Op struct {
 	buf        *Buffer
 	bufs       []*Buffer
 	offset     int64
+	size       int // to be moved, where partial
 	tag        uint64
 	flags      RWFlags
 	events     PollEvents
@@ -97,6 +98,7 @@ type Op struct {
 	kind       Kind
 	durability Durability
 	resume     bool
+	partial    bool // of buf the first size bytes alone
 	held       bool // the caller has a reference to the file
 }
 
@@ -156,6 +158,14 @@ func (o Op) WithTag(tag uint64) Op {
 	return o
 }
 
+// WithLength returns the read or write of one Buffer for the first n bytes of it
+// alone, 1 to its Len, without a view of them. Direct I/O wants n aligned as it
+// does the offset.
+func (o Op) WithLength(n int) Op {
+	o.size, o.partial = n, true
+	return o
+}
+
 // WithFlags returns the read or write with these flags in addition to those it
 // has. They go to the kernel as they are.
 func (o Op) WithFlags(flags RWFlags) Op {
@@ -200,7 +210,7 @@ func (o Op) Tag() uint64 { return o.tag }
 func (o *Op) length() int64 {
 	n := int64(0)
 	if o.buf != nil {
-		n = int64(o.buf.size)
+		n = int64(o.bytes())
 	}
 	for _, b := range o.bufs {
 		if b != nil {
@@ -208,6 +218,14 @@ func (o *Op) length() int64 {
 		}
 	}
 	return n
+}
+
+// bytes is how many bytes of its one Buffer are to be moved.
+func (o *Op) bytes() int {
+	if o.partial {
+		return o.size
+	}
+	return o.buf.size
 }
 
 // String says what the operation is, as errors do: "pread /data/x (4096 bytes
@@ -340,7 +358,7 @@ func (o *Op) request(slot uint32, done int, iov []iovec) request {
 	}
 	switch {
 	case o.buf != nil:
-		r.buf, r.nbytes = uint64(o.buf.address())+uint64(done), uint64(o.buf.size-done)
+		r.buf, r.nbytes = uint64(o.buf.address())+uint64(done), uint64(o.bytes()-done)
 	case o.bufs != nil:
 		n := fillVector(iov, o.bufs, done)
 		r.buf, r.nbytes = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(iov)))), uint64(n)

@@ -29,6 +29,8 @@ func (o *Op) check() *Error {
 		return o.invalid("the Buffer is nil: allocate one with Alloc or a Pool")
 	case o.buf.root == nil:
 		return o.invalid("the Buffer was not made by Alloc or a Pool")
+	case o.partial && (o.size < 1 || o.size > o.buf.size):
+		return o.invalid("length %d: must be 1 to %d, that of the Buffer", o.size, o.buf.size)
 	}
 	return o.checkData()
 }
@@ -37,7 +39,7 @@ func (o *Op) checkOther() *Error {
 	switch {
 	case o.durability != DurabilityNone:
 		return o.notDurable()
-	case o.flags != 0 || o.priority != 0 || o.resume:
+	case o.flags != 0 || o.priority != 0 || o.resume || o.partial:
 		return o.invalid("%s: only a read or a write has that", o.adornments())
 	case o.kind == KindPoll && (o.events == 0 || o.events > math.MaxUint16):
 		return o.invalid("events %#x: must be a set of unix.POLL* bits, not empty, within 16 bits", uint32(o.events))
@@ -60,10 +62,16 @@ func (o *Op) adornments() string {
 	if o.resume {
 		set = append(set, "resumption")
 	}
+	if o.partial {
+		set = append(set, fmt.Sprintf("length %d", o.size))
+	}
 	return strings.Join(set, ", ")
 }
 
 func (o *Op) checkVector() *Error {
+	if o.partial {
+		return o.invalid("length %d: a vector moves all of its Buffers", o.size)
+	}
 	if len(o.bufs) < 1 || len(o.bufs) > maxVector {
 		return o.invalid("%d Buffers: must be 1 to %d", len(o.bufs), maxVector)
 	}
@@ -101,23 +109,23 @@ func (o *Op) checkAlignment() *Error {
 		return o.misaligned("offset", o.offset, int(a))
 	}
 	if o.buf != nil {
-		return o.checkMemory(o.buf)
+		return o.checkMemory(o.buf, o.bytes())
 	}
 	for _, b := range o.bufs {
-		if err := o.checkMemory(b); err != nil {
+		if err := o.checkMemory(b, b.size); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (o *Op) checkMemory(b *Buffer) *Error {
+func (o *Op) checkMemory(b *Buffer, size int) *Error {
 	a := o.file.align
 	switch {
 	case b.address()%uintptr(a.Memory) != 0:
 		return o.misaligned("memory address", fmt.Sprintf("%#x", b.address()), a.Memory)
-	case b.size%a.Offset != 0:
-		return o.misaligned("length", b.size, a.Offset)
+	case size%a.Offset != 0:
+		return o.misaligned("length", size, a.Offset)
 	}
 	return nil
 }
