@@ -79,9 +79,21 @@ func (r *ring) take(to []event) int {
 // timeout; less than 0 is for ever. It may return fewer, as after a signal.
 func (r *ring) await(minimum int, to []event, timeout time.Duration) int {
 	n, errno := sysGetEvents(r.ctx, minimum, to, timeout)
-	if errno != 0 && errno != syscall.EINTR {
+	switch {
+	case errno == 0 || errno == syscall.EINTR:
+		return n
+	case r.head == nil:
 		// NewQueue has seen it work. Going on would be a silent hang.
-		panic(&Error{Op: "io_getevents", Err: errno, Detail: "the context of an open queue is gone"})
+		panic(&Error{Op: "io_getevents", Err: errno, Detail: "it worked when the queue was made, and is the only way to its completions: do without Options.SystemCalls"})
 	}
-	return n
+	// A seccomp filter that came later than the queue: what cannot be waited for
+	// can be looked at.
+	if timeout < 0 || timeout > lookAfter {
+		timeout = lookAfter
+	}
+	time.Sleep(timeout)
+	return r.take(to)
 }
+
+// lookAfter is how long to sleep where waiting in the kernel is not allowed.
+const lookAfter = time.Millisecond

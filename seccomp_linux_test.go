@@ -114,3 +114,27 @@ func TestSetupDeniedByProfile(t *testing.T) {
 	}
 	requireDenied(t, syscall.EPERM, "a seccomp profile denies io_setup")
 }
+
+// A filter that comes behind the queue makes it slower, and nothing else.
+func TestGetEventsDeniedLater(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	q, p, f, b := newQueue(t, 4), newPolledQueue(t, 4), newFile(t, block), newBuffer(t, block)
+	op := Pread(f, b, 0)
+	deny(t, unix.SYS_IO_GETEVENTS, syscall.EPERM)
+	deny(t, unix.SYS_IO_PGETEVENTS, syscall.EPERM)
+	for range 3 * loneTimes {
+		n, err := q.Do(ctxOf(t), op)
+		require.NoError(t, err)
+		require.Equal(t, block, n)
+	}
+	_, err := q.Submit(ctxOf(t), op)
+	require.NoError(t, err)
+	require.NoError(t, receive(t, q, 1)[0].Err)
+	_, err = p.Submit(ctxOf(t), op, op, op, op, op)
+	require.NoError(t, err)
+	n, err := p.Reap(ctxOf(t), make([]Completion, 5), 5)
+	require.NoError(t, err)
+	require.Equal(t, 5, n)
+}
