@@ -52,19 +52,19 @@ func (q *Queue) lead(ctx context.Context, index uint32, number uint64) {
 			go q.leadOn(index, number)
 			return
 		}
-		q.awaitEvents(limit)
+		q.awaitEvents(1, limit)
 		if limit > 0 {
 			limit = min(2*limit, leadMost)
 		}
 	}
 }
 
-// awaitEvents waits in the kernel for a completion, at most for limit, and takes
+// awaitEvents waits in the kernel for a minimum of completions, at most for limit, and takes
 // what there is. Held: mu, but not during the wait.
-func (q *Queue) awaitEvents(limit time.Duration) {
+func (q *Queue) awaitEvents(minimum int, limit time.Duration) {
 	q.leading = true
 	q.unlock()
-	n := q.ring.await(1, q.events, limit)
+	n := q.ring.await(min(minimum, len(q.events)), q.events, limit)
 	q.mu.Lock()
 	q.leading = false
 	if n > 0 {

@@ -143,7 +143,7 @@ func (q *Queue) reapInto(ctx context.Context, to []Completion, minimum int) (int
 		case ctx.Err() != nil:
 			return n, ctx.Err()
 		case len(q.free) < q.depth:
-			q.awaitEvents(limit)
+			q.awaitEvents(q.sleepUntil(minimum-n), limit)
 		default:
 			q.awaitAnything(ctx)
 		}
@@ -155,6 +155,15 @@ func (q *Queue) reapInto(ctx context.Context, to []Completion, minimum int) (int
 func (q *Queue) makeRoom() {
 	for q.polled != nil && !q.leading && len(q.free) == 0 && q.takeEvents() > 0 {
 	}
+}
+
+// sleepUntil is for how many completions at once a Reap that wants so many more may
+// wait: no more than can come, and one where somebody waits for room. Held: mu.
+func (q *Queue) sleepUntil(want int) int {
+	if !q.waiters.none() {
+		return 1
+	}
+	return min(want, q.depth-len(q.free))
 }
 
 // ringForRoom is the token for who waits for a slot where nobody may be there to
@@ -171,7 +180,7 @@ func (q *Queue) ringForRoom() chan<- struct{} {
 // back. Held: mu, but not meanwhile.
 func (q *Queue) leadForRoom() {
 	if len(q.free) == 0 {
-		q.awaitEvents(leadMost)
+		q.awaitEvents(1, leadMost)
 	}
 	<-q.polled.token
 }
@@ -214,7 +223,7 @@ func (q *Queue) drainPolled(ctx context.Context) {
 	}
 	q.mu.Lock()
 	for limit := leadFirst; !q.atRest() && ctx.Err() == nil; limit = min(2*limit, leadMost) {
-		q.awaitEvents(limit)
+		q.awaitEvents(1, limit)
 	}
 	q.unlock()
 	<-q.polled.token

@@ -414,3 +414,24 @@ func TestSubmitterWaitsInTheKernel(t *testing.T) {
 	require.ErrorIs(t, <-submitted, ErrClosed)
 	checkInvariants(t, q)
 }
+
+// A Reap that wants several sleeps until they are there, unless somebody waits for
+// room, and never for more than can come.
+func TestReapSleepsUntil(t *testing.T) {
+	q := newPolledQueue(t, 4)
+	r, _ := newPipe(t)
+	_, err := q.Submit(ctxOf(t), Poll(r, unix.POLLIN), Poll(r, unix.POLLIN).WithTag(1), Poll(r, unix.POLLIN).WithTag(1))
+	require.NoError(t, err)
+	q.mu.Lock()
+	require.Equal(t, 2, q.sleepUntil(2))
+	require.Equal(t, 3, q.sleepUntil(8))
+	w := q.waiters.add(1, true)
+	require.Equal(t, 1, q.sleepUntil(8))
+	q.waiters.list(w).remove(w)
+	q.waiters.retire(w)
+	q.mu.Unlock()
+	require.Equal(t, 2, q.Cancel(1))
+	n, err := q.Reap(ctxOf(t), make([]Completion, 4), 2)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+}
