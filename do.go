@@ -20,7 +20,9 @@ type call struct {
 // Do submits one operation and waits for it: it returns the number of bytes
 // moved, which may be fewer than asked (0 at the end of the file), or an
 // [*Error]. The completion does not go to the channel, and a full or unread
-// channel does not hold Do up. It allocates nothing.
+// channel does not hold Do up. It allocates nothing. Where nothing else is in flight
+// and ctx never ends, as [context.Background], the work may be done by pread(2) or
+// pwrite(2), which is one system call for the two of AIO; it is in flight all the same.
 //
 // Do waits for room while depth operations are in flight. When ctx ends first, it
 // returns ctx's error at once, or within some milliseconds where nothing else is in
@@ -49,13 +51,15 @@ func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	}
 	c := q.newCall()
 	index := q.accept(op, sinkCall, c)
-	if s := &q.slots[index]; q.mayLead(s) {
+	if s := &q.slots[index]; !q.mayLead(s) {
+		q.flushTogether()
+	} else if ctx.Done() == nil && s.op.plain() {
+		q.doLone(index)
+	} else {
 		number := q.stats.Submitted // names this operation: slots are used again
 		s.lone = number
 		q.flush()
 		q.lead(ctx, index, number)
-	} else {
-		q.flushTogether()
 	}
 	q.unlock()
 

@@ -130,3 +130,8 @@ func invalidf(op, format string, args ...any) *Error {
 }
 
 var _ error = (*Error)(nil)
+
+func asErrno(err error) syscall.Errno {
+	errno, _ := err.(syscall.Errno)
+	return errno
+}

@@ -40,17 +40,21 @@ func (o *Op) doHere(done int) (int, error) {
 	if !kinds[o.kind].data {
 		return o.hereResult(0, syncFD(o.file.fd, o.kind == KindFdsync))
 	}
-	call := preadFD
-	if kinds[o.kind].write {
-		call = pwriteFD
-	}
 	for {
-		n, err := call(o.file.fd, o.behind(done), o.offset+int64(done))
+		n, err := o.call(done)
 		done += n
 		if err != nil || n == 0 || !o.resumable(done) {
 			return o.hereResult(done, err)
 		}
 	}
+}
+
+// call is pread(2) or pwrite(2) of what is behind done bytes.
+func (o *Op) call(done int) (int, error) {
+	if kinds[o.kind].write {
+		return pwriteFD(o.file.fd, o.behind(done), o.offset+int64(done))
+	}
+	return preadFD(o.file.fd, o.behind(done), o.offset+int64(done))
 }
 
 func (o *Op) hereResult(n int, err error) (int, error) {
@@ -64,7 +68,7 @@ func (o *Op) hereResult(n int, err error) (int, error) {
 // where that is.
 func (o *Op) behind(done int) []byte {
 	if o.buf != nil {
-		return o.buf.slice()[done:]
+		return o.buf.slice()[done:o.bytes()]
 	}
 	for _, b := range o.bufs {
 		if done < b.size {

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// This file is for the lone waiter. A Do with nothing else in flight, as those
-// before it, waits in the kernel itself: its operation signals no eventfd, so
-// that nobody else is woken, and its thread sleeps as that of a pread does.
+// This file is for the lone waiter: a Do with nothing else in flight, as those
+// before it. Where no context can call it off it is a pread or a pwrite. Otherwise it
+// waits in the kernel itself: its operation signals no eventfd, so that nobody else is
+// woken, and its thread sleeps as that of a pread does.
 //
 // It is the leader then: the one reader of the ring. What others submit meanwhile
 // signals the eventfd as always; the leader completes that too, as the kernel
@@ -57,6 +58,34 @@ func (q *Queue) lead(ctx context.Context, index uint32, number uint64) {
 			limit = min(2*limit, leadMost)
 		}
 	}
+}
+
+// plain says whether pread(2) or pwrite(2) can do the operation.
+func (o *Op) plain() bool {
+	return o.buf != nil && o.flags == 0 && o.durability == DurabilityNone && o.priority == 0
+}
+
+// doLone does the lone operation of this slot by pread(2) or pwrite(2), for whom
+// no context can call off: that is one system call for two. To all others it is in
+// flight. Held: mu, but not meanwhile.
+func (q *Queue) doLone(index uint32) {
+	s := &q.slots[index]
+	q.pending = q.pending[:0] // it was all there was
+	s.stage = stageSent
+	q.unlock()
+	n, err := s.op.call(s.done)
+	q.mu.Lock()
+	s.stage = stagePending // no sender has released its file
+	res := int64(n)
+	if err != nil {
+		res = -int64(asErrno(err))
+	}
+	if q.again(index, res) {
+		q.flush()
+	} else {
+		q.finish(index, res)
+	}
+	q.settle()
 }
 
 // awaitEvents waits in the kernel for a minimum of completions, at most for limit, and takes

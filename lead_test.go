@@ -3,6 +3,7 @@
 package libaio
 
 import (
+	"context"
 	"syscall"
 	"testing"
 	"time"
@@ -142,4 +143,54 @@ func TestLoneInCompany(t *testing.T) {
 	q.returning--
 	q.freeCall(call)
 	q.mu.Unlock()
+}
+
+// For whom no context can call it off a lone Do is a pread or a pwrite, with all
+// that an operation has.
+func TestLoneDoWithoutTheKernel(t *testing.T) {
+	q, f, b := newQueue(t, 4), newFile(t, 8*block), newBuffer(t, 4*block)
+	if !f.Direct() {
+		t.Skip("buffered files are read and written by io_submit: tmpfs has no direct I/O")
+	}
+	ctx := context.Background()
+	for range loneTimes {
+		_, err := q.Do(ctx, Noop())
+		require.NoError(t, err)
+	}
+	before := q.Stats()
+	n, err := q.Do(ctx, Pread(f, b, block))
+	require.NoError(t, err)
+	require.Equal(t, 4*block, n)
+	requirePattern(t, b.Bytes(), block, 0)
+	n, err = q.Do(ctx, Pwrite(f, b, 4*block).WithLength(block))
+	require.NoError(t, err)
+	require.Equal(t, block, n)
+	_, err = q.Do(ctx, Pread(f, b, 3*block))
+	require.NoError(t, err)
+	requirePattern(t, b.Bytes()[block:2*block], block, 0)
+	requirePattern(t, b.Bytes()[2*block:], 5*block, 0)
+	n, err = q.Do(ctx, Pread(f, b, 7*block)) // over the end
+	require.NoError(t, err)
+	require.Equal(t, block, n)
+	readOnly, err := Open(f.Name())
+	require.NoError(t, err)
+	defer readOnly.Close()
+	_, err = q.Do(ctx, Pwrite(readOnly, b, 0))
+	require.ErrorIs(t, err, syscall.EBADF)
+	require.ErrorContains(t, err, "pwrite "+f.Name()+" (16384 bytes at offset 0)")
+	after := q.Stats()
+	require.Equal(t, before.SubmitCalls, after.SubmitCalls)
+	require.Equal(t, before.Completed+5, after.Completed)
+	require.Equal(t, before.Failed+1, after.Failed)
+	require.False(t, b.InFlight())
+
+	n, err = q.Do(ctx, Pread(f, b, 6*block).WithResume()) // the end is found by AIO
+	require.NoError(t, err)
+	require.Equal(t, 2*block, n)
+	require.Equal(t, before.SubmitCalls+1, q.Stats().SubmitCalls)
+	n, err = q.Do(ctx, Pwrite(f, b, 0).WithDurability(DurabilityData)) // which pwrite has not
+	require.NoError(t, err)
+	require.Equal(t, 4*block, n)
+	require.Equal(t, before.SubmitCalls+2, q.Stats().SubmitCalls)
+	require.Zero(t, f.state.Load(), "references that are left")
 }

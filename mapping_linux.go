@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -159,8 +158,3 @@ func (m *mapping) protect(faults bool) {
 }
 
 func (*mapping) bytes(p unsafe.Pointer, size int) []byte { return unsafe.Slice((*byte)(p), size) }
-
-func asErrno(err error) syscall.Errno {
-	errno, _ := err.(syscall.Errno)
-	return errno
-}

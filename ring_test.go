@@ -133,14 +133,15 @@ func TestLoneDoWakesNobody(t *testing.T) {
 // What completes while a lone Do is being woken is not left in the ring.
 func TestBesideALoneDo(t *testing.T) {
 	q, f, a, b := newQueue(t, 4), newFile(t, 8*block), newBuffer(t, block), newBuffer(t, block)
-	for range scaled(5000, 1000) {
+	contexts := []context.Context{ctxOf(t), context.Background()} // it leads, and does it by pread
+	for i := range scaled(8000, 1600) {
 		for range loneTimes {
 			_, err := q.Do(ctxOf(t), Noop())
 			require.NoError(t, err)
 		}
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			_, err := q.Do(context.Background(), Pread(f, a, 0))
+			_, err := q.Do(contexts[i%2], Pread(f, a, 0))
 			assert.NoError(t, err)
 		})
 		_, err := q.Submit(ctxOf(t), Pread(f, b, block))

@@ -28,8 +28,9 @@ func startDoTrial(t *trial) (trialist, error) {
 		return nil, err
 	}
 	r := newManyTrial(t)
-	r.request = func(ctx context.Context, slot int, offset int64) (int, error) {
-		return queue.Do(ctx, t.op(file, slot, offset))
+	// As with os.File, no context ends a request.
+	r.request = func(_ context.Context, slot int, offset int64) (int, error) {
+		return queue.Do(context.Background(), t.op(file, slot, offset))
 	}
 	r.end = func() error { return closeTrial(file, queue) }
 	return r, nil
