@@ -358,6 +358,39 @@ func TestPolledSubmitWaitsForRoom(t *testing.T) {
 	}
 }
 
+// Who waits for places and has none before him any more reads the ring, though a
+// slot was free when he began to wait.
+func TestPolledWaiterTakesOver(t *testing.T) {
+	q, err := NewQueue(1, &Options{Polled: true, Unread: 2})
+	require.NoError(t, err)
+	defer q.Close()
+	for range 3 { // all places
+		_, err := q.Submit(ctxOf(t), Noop())
+		require.NoError(t, err)
+	}
+	r, w := newPipe(t)
+	submitted := make(chan error, 2)
+	for i := range uint64(cap(submitted)) {
+		go func() {
+			_, err := q.Submit(ctxOf(t), Poll(r, unix.POLLIN))
+			submitted <- err
+		}()
+		require.Eventually(t, func() bool { return q.Stats().Waits == i+1 }, time.Minute, time.Millisecond)
+	}
+	n, err := q.Reap(ctxOf(t), make([]Completion, 2), 2)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.NoError(t, <-submitted)
+	_, err = unix.Write(w, []byte{1})
+	require.NoError(t, err)
+	select {
+	case err := <-submitted:
+		require.NoError(t, err)
+	case <-time.After(time.Minute):
+		t.Error("nobody reads the ring")
+	}
+}
+
 // While another reads the ring a Reap that waits for nothing has what was taken
 // from it.
 func TestReapWithoutTheRing(t *testing.T) {

@@ -139,7 +139,8 @@ func (q *Queue) unread() int {
 
 // A channel does not tell when it is read. When only its reader can make room,
 // the first of those who wait for that therefore looks again after these
-// times; completions wake it in any case.
+// times; completions wake it in any case. Where the queue is polled all of them
+// look: who reads the ring in place of Reap leaves when he has his room.
 const (
 	lookAgainFirst = 50 * time.Microsecond
 	lookAgainMost  = 10 * time.Millisecond
@@ -209,7 +210,7 @@ func (q *Queue) wait(ctx context.Context, w *waiter) {
 // channel. That a slot was free tells that only a place was missing; the
 // channel itself may have been read since. Held: mu since that grant.
 func (q *Queue) mustLook(w *waiter) bool {
-	return q.room(false) > 0 && w == q.waiters.channel.head
+	return q.polled != nil || q.room(false) > 0 && w == q.waiters.channel.head
 }
 
 // stopped is why a wait must end, or not begin.
