@@ -873,7 +873,7 @@ func TestCallsPerBatch(t *testing.T) {
 	const depth = 512
 	q, f := newQueue(t, depth), newFile(t, block)
 	b := newBuffer(t, block)
-	for n, calls := range map[int]uint64{1: 1, 2: 1, 8: 4, 100: 11, depth: 15} {
+	for n, calls := range map[int]uint64{1: 1, 2: 1, 8: 3, 100: 7, depth: 9} {
 		ops := make([]Op, n)
 		for i := range ops {
 			ops[i] = Pread(f, b, 0)
