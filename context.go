@@ -249,6 +249,10 @@ type getFunc func(ctx uintptr, minimum int, events []event, timeout time.Duratio
 // getEvents waits in slices, and goes on after signals and short counts, both
 // of which end a wait in the kernel early.
 func (c *Context) getEvents(op string, get getFunc, minimum int, events []Event, timeout time.Duration) (int, error) {
+	if err := c.lock(op); err != nil { // before all else that is wrong
+		return 0, err
+	}
+	c.mu.Unlock()
 	if minimum < 0 || minimum > len(events) {
 		return 0, invalidf(op, "minimum %d: must be 0 to %d, the number of events there is room for", minimum, len(events))
 	}

@@ -339,10 +339,12 @@ func TestContextAfterDestroy(t *testing.T) {
 	require.NoError(t, cb.PrepPread(f.FD(), b, 0))
 	_, err = c.Submit(cb)
 	require.ErrorIs(t, err, ErrClosed)
-	_, err = c.GetEvents(0, make([]Event, 1), 0)
-	require.ErrorIs(t, err, ErrClosed)
-	_, err = c.PGetEvents(0, make([]Event, 1), 0, 0)
-	require.ErrorIs(t, err, ErrClosed)
+	for _, minimum := range []int{0, 2} {
+		_, err = c.GetEvents(minimum, make([]Event, 1), 0)
+		require.ErrorIs(t, err, ErrClosed)
+		_, err = c.PGetEvents(minimum, make([]Event, 1), 0, 0)
+		require.ErrorIs(t, err, ErrClosed)
+	}
 	require.ErrorIs(t, c.Cancel(cb), ErrClosed)
 	require.ErrorIs(t, c.Destroy(), ErrClosed)
 }
