@@ -52,11 +52,12 @@ func blockDeviceAlignment(fd int) (Alignment, bool) {
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return Alignment{}, false
 	}
-	n, err := unix.IoctlGetInt(fd, unix.BLKSSZGET)
-	if err != nil || n <= 0 {
+	// A C int, whatever the word size.
+	n, err := unix.IoctlGetUint32(fd, unix.BLKSSZGET)
+	if err != nil || int32(n) <= 0 {
 		return Alignment{}, false
 	}
-	return Alignment{Memory: n, Offset: n, Source: AlignmentBlockDevice}, true
+	return Alignment{Memory: int(n), Offset: int(n), Source: AlignmentBlockDevice}, true
 }
 
 // xfsDioattr is struct dioattr of the kernel's fs/xfs/libxfs/xfs_fs.h.
