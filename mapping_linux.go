@@ -44,7 +44,9 @@ func mapMemory(size, align int, huge HugePages) (*mapping, error) {
 	flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
 	if hs := hugePageSize(); huge == HugePagesReserved {
 		if hs == 0 {
-			return nil, noMemory(size, align, unix.ENOMEM)
+			e := noMemory(size, align, unix.ENOMEM)
+			e.Detail += " in reserved huge pages: this system has none"
+			return nil, e
 		}
 		m.unit = hs
 		flags |= unix.MAP_HUGETLB
