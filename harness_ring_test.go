@@ -3,6 +3,7 @@
 package libaio
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -96,7 +97,7 @@ func TestHarnessEventfd(t *testing.T) {
 		var word [8]byte
 		_, err = unix.Read(fd, word[:])
 		require.NoError(t, err)
-		return int(leWord(word[:]))
+		return int(binary.NativeEndian.Uint64(word[:]))
 	}
 
 	prepare(fd)

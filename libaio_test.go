@@ -3,6 +3,7 @@
 package libaio
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"os/signal"
@@ -201,7 +202,7 @@ func TestContextEventfd(t *testing.T) {
 	var count [8]byte
 	_, err = unix.Read(fd, count[:])
 	require.NoError(t, err)
-	require.EqualValues(t, 1, leWord(count[:]))
+	require.EqualValues(t, 1, binary.NativeEndian.Uint64(count[:]))
 
 	require.NoError(t, cb.PrepPread(f.FD(), b, 0))
 	require.NoError(t, cb.SetEventfd(f.FD()))

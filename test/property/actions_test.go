@@ -79,7 +79,7 @@ func (m *machine) Unclog(t *rapid.T) {
 	for m.clog = nil; m.jobs[j.tag] != nil; {
 		m.receive(t)
 	}
-	left, err := unix.IoctlGetInt(m.clogs.r, unix.TIOCINQ)
+	left, err := unix.IoctlGetUint32(m.clogs.r, unix.TIOCINQ)
 	require.NoError(t, err)
 	if left > 0 { // it was cancelled
 		_, err = unix.Read(m.clogs.r, make([]byte, left))
