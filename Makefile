@@ -75,7 +75,7 @@ vulncheck: deps ## look for known vulnerabilities in what is used
 test-container: ## run the whole suite in a container (ENGINE= BASE_IMAGE= GO_VERSION=)
 	@scripts/test-container.sh
 
-test-kernels: deps ## the tests in other kernels, booted in qemu (KERNELS= SHORT=1)
+test-kernels: deps ## the tests in other kernels, booted in qemu (ARCH= KERNELS= SHORT=1)
 	@scripts/test-kernels.sh
 
 base-image: ## make a base image for test-container without a registry (root, Debian)

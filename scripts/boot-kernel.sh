@@ -5,7 +5,9 @@
 #   scripts/boot-kernel.sh DIR KERNEL
 #
 # DIR has the file tests, a line for each run (its name, the file system, the test
-# binary's path in the guest, its flags), and the folder bin with the binaries.
+# binary's path in the guest, its flags), and the folder bin with the binaries. ARCH
+# is the machine (amd64); for others than amd64, bin/kernels/ARCH/programs has the
+# programs of its Debian.
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
@@ -13,7 +15,9 @@ cd "$(dirname -- "$0")/.."
 [ $# -eq 2 ] || die "usage: boot-kernel.sh DIR KERNEL"
 given=$1
 kernel=$2
-timeout=${BOOT_TIMEOUT:-20m} # against a hang: they take some ten minutes
+arch=${ARCH:-amd64}
+programs=bin/kernels/$arch/programs
+timeout=${BOOT_TIMEOUT:-40m} # against a hang: they take some ten minutes
 PATH=$PATH:/usr/sbin:/sbin   # for mkfs, depmod and modprobe
 
 # The programs that the guest and the tests call.
@@ -41,7 +45,7 @@ find_kernel() {
 			root=$(dirname "$kernel")/..
 		fi
 		;;
-	*) root=bin/kernels/$kernel ;;
+	*) root=bin/kernels/$arch/$kernel ;;
 	esac
 	[ -n "$image" ] || image=$(find "$root/boot" -name 'vmlinuz-*' | sort | tail -n 1)
 	[ -n "$image" ] || die "no boot/vmlinuz-* in $root"
@@ -49,6 +53,13 @@ find_kernel() {
 
 # copy_program NAME FILES copies a program, and the libraries that it needs.
 copy_program() {
+	if [ "$arch" != amd64 ]; then
+		program=$(find "$programs" -path "*bin/$1" | head -n 1)
+		[ -n "$program" ] || die "$1 is not in $programs"
+		cp "$program" "$2/bin/$1"
+		copy_libraries "$program" "$2/lib"
+		return
+	fi
 	program=$(command -v "$1") || die "$1 is not there"
 	cp "$program" "$2/bin/$1"
 	{ ldd "$program" 2>/dev/null || true; } | sed -n 's|[^/]*\(/[^ ]*\) (0x.*|\1|p' |
@@ -56,6 +67,19 @@ copy_program() {
 			mkdir -p "$2$(dirname "$library")"
 			cp "$library" "$2$library"
 		done
+}
+
+# copy_libraries PROGRAM DIR copies the libraries that a program of another machine
+# needs, and those that they need. ldd would run it.
+copy_libraries() {
+	mkdir -p "$2"
+	readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | while read -r needed; do
+		[ ! -e "$2/$needed" ] || continue
+		library=$(find "$programs" -path "*lib/*/$needed" | head -n 1)
+		[ -n "$library" ] || die "$needed is not in $programs"
+		cp "$library" "$2/$needed"
+		copy_libraries "$library" "$2"
+	done
 }
 
 # copy_modules FILES copies the modules that the guest needs, numbered in the
@@ -72,7 +96,7 @@ copy_modules() {
 	ln -sfn "$(cd "$root/$lib/modules/$version" && pwd)" "$tree/lib/modules/$version"
 	[ -e "$tree/lib/modules/$version/modules.dep" ] || depmod -b "$tree" "$version"
 	number=100
-	for name in virtio_pci virtio_blk ext4 xfs loop; do
+	for name in virtio_pci virtio_blk virtio_console ext4 xfs loop; do
 		modprobe -d "$tree" -S "$version" --show-depends "$name"
 	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$work/order"
 	while read -r module; do
@@ -102,21 +126,37 @@ make_initramfs() {
 	(cd "$files" && find . | cpio --quiet -o -H newc) | gzip -1 >"$work/initramfs"
 }
 
-# boot runs the guest to its end. Its processor has no cmpxchg16b: qemu 7.2's
-# leaves something other than flags in the flags, which crashes Linux 6.12. The
-# mitigations for processors that leak have each system call flush what qemu has
-# translated: without them the tests take a third of the time.
+# boot runs the guest to its end. The mitigations for processors that leak have each
+# system call flush what qemu has translated: without them the tests take a third of
+# the time.
 boot() {
 	truncate -s 1G "$work/ext4" "$work/xfs"
 	mkfs.ext4 -q -F "$work/ext4"
 	mkfs.xfs -q -f "$work/xfs"
-	timeout --foreground "$timeout" qemu-system-x86_64 -accel tcg -cpu Nehalem,-cx16 -smp 2 -m 1G \
+	case $arch in # the console is the first port, the results go to the second
+	amd64)
+		# qemu 7.2's cmpxchg16b leaves something other than flags in the flags, which
+		# crashes Linux 6.12.
+		set -- qemu-system-x86_64 -cpu Nehalem,-cx16 -device isa-serial,chardev=results
+		options="console=ttyS0 RESULTS=/dev/ttyS1"
+		;;
+	arm64) # a processor with atomic instructions, as servers have
+		set -- qemu-system-aarch64 -M virt -cpu neoverse-n1
+		options="console=ttyAMA0 RESULTS=/dev/hvc0"
+		;;
+	s390x)
+		set -- qemu-system-s390x
+		options="RESULTS=/dev/hvc0"
+		;;
+	esac
+	[ "$arch" = amd64 ] || set -- "$@" -device virtio-serial -device virtconsole,chardev=results
+	timeout --foreground "$timeout" "$@" -accel tcg -smp 2 -m 1G \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$image" -initrd "$work/initramfs" \
-		-append "console=ttyS0 panic=-1 oops=panic loglevel=5 mitigations=off" \
-		-serial "file:$work/console" -serial "file:$work/results" \
-		-drive "file=$work/ext4,if=virtio,format=raw,cache=unsafe" \
-		-drive "file=$work/xfs,if=virtio,format=raw,cache=unsafe" </dev/null
+		-append "$options panic=-1 oops=panic loglevel=5 mitigations=off" \
+		-serial "file:$work/console" -chardev "file,id=results,path=$work/results" \
+		-drive "file=$work/ext4,if=none,id=ext4,format=raw,cache=unsafe" -device virtio-blk,drive=ext4,serial=ext4 \
+		-drive "file=$work/xfs,if=none,id=xfs,format=raw,cache=unsafe" -device virtio-blk,drive=xfs,serial=xfs </dev/null
 }
 
 # count RUNS reads what the guest wrote and prints a line for each run, the reasons

@@ -8,7 +8,8 @@
 #   container   what building an image needs where neither Docker nor Podman works
 #   base-image  what making a base image without a registry needs
 #   disks       what the tests on file systems of their own need, and fio, their judge
-#   kernels     what booting other kernels needs
+#   kernels     what booting other kernels needs, with one of kernels-amd64,
+#               kernels-arm64 and kernels-s390x, for the machine that they are for
 #   musl        another C library, to link with statically
 #
 # Go is only looked for, never installed.
@@ -28,7 +29,10 @@ feature_parts() {
 	container) echo "buildah" ;;
 	base-image) echo "buildah debootstrap" ;;
 	disks) echo "mkfs.ext4 mkfs.xfs mkfs.btrfs fio" ;;
-	kernels) echo "qemu-system-x86_64 busybox cpio depmod mkfs.ext4 mkfs.xfs losetup xz" ;;
+	kernels) echo "busybox cpio depmod mkfs.ext4 mkfs.xfs losetup xz" ;;
+	kernels-amd64) echo "qemu-system-x86_64" ;;
+	kernels-arm64) echo "qemu-system-aarch64 aarch64-linux-gnu-gcc readelf" ;;
+	kernels-s390x) echo "qemu-system-s390x s390x-linux-gnu-gcc readelf" ;;
 	musl) echo "musl-gcc" ;;
 	*) return 1 ;;
 	esac
@@ -37,24 +41,29 @@ feature_parts() {
 # The packages of each part, by package manager.
 packages_table() {
 	cat <<'TABLE'
-# part             | apt-get         | dnf                  | zypper       | apk                      | pacman
-cc                 | gcc libc6-dev   | gcc                  | gcc          | gcc musl-dev             | gcc
-make               | make            | make                 | make         | make                     | make
-find               | findutils       | findutils            | findutils    | findutils                | findutils
-libaio             | libaio-dev      | libaio-devel         | libaio-devel | libaio-dev linux-headers | libaio
-fio                | fio             | fio                  | fio          | fio                      | fio
-buildah            | buildah         | buildah              | buildah      | buildah                  | buildah
-debootstrap        | debootstrap     | debootstrap          | debootstrap  | debootstrap              | debootstrap
-qemu-system-x86_64 | qemu-system-x86 | qemu-system-x86-core | qemu-x86     | qemu-system-x86_64       | qemu-system-x86
-busybox            | busybox         | busybox              | busybox      | busybox                  | busybox
-cpio               | cpio            | cpio                 | cpio         | cpio                     | cpio
-depmod             | kmod            | kmod                 | kmod         | kmod                     | kmod
-mkfs.ext4          | e2fsprogs       | e2fsprogs            | e2fsprogs    | e2fsprogs                | e2fsprogs
-mkfs.xfs           | xfsprogs        | xfsprogs             | xfsprogs     | xfsprogs                 | xfsprogs
-mkfs.btrfs         | btrfs-progs     | btrfs-progs          | btrfsprogs   | btrfs-progs              | btrfs-progs
-losetup            | mount           | util-linux           | util-linux   | losetup                  | util-linux
-xz                 | xz-utils        | xz                   | xz           | xz                       | xz
-musl-gcc           | musl-tools      | musl-gcc             |              |                          | musl
+# part                | apt-get                                     | dnf                  | zypper       | apk                      | pacman
+cc                    | gcc libc6-dev                               | gcc                  | gcc          | gcc musl-dev             | gcc
+make                  | make                                        | make                 | make         | make                     | make
+find                  | findutils                                   | findutils            | findutils    | findutils                | findutils
+libaio                | libaio-dev                                  | libaio-devel         | libaio-devel | libaio-dev linux-headers | libaio
+fio                   | fio                                         | fio                  | fio          | fio                      | fio
+buildah               | buildah                                     | buildah              | buildah      | buildah                  | buildah
+debootstrap           | debootstrap                                 | debootstrap          | debootstrap  | debootstrap              | debootstrap
+qemu-system-x86_64    | qemu-system-x86                             | qemu-system-x86-core | qemu-x86     | qemu-system-x86_64       | qemu-system-x86
+qemu-system-aarch64   | qemu-system-arm                             |                      |              |                          |
+qemu-system-s390x     | qemu-system-misc                            |                      |              |                          |
+aarch64-linux-gnu-gcc | gcc-aarch64-linux-gnu libc6-dev-arm64-cross |                      |              |                          |
+s390x-linux-gnu-gcc   | gcc-s390x-linux-gnu libc6-dev-s390x-cross   |                      |              |                          |
+readelf               | binutils                                    | binutils             | binutils     | binutils                 | binutils
+busybox               | busybox                                     | busybox              | busybox      | busybox                  | busybox
+cpio                  | cpio                                        | cpio                 | cpio         | cpio                     | cpio
+depmod                | kmod                                        | kmod                 | kmod         | kmod                     | kmod
+mkfs.ext4             | e2fsprogs                                   | e2fsprogs            | e2fsprogs    | e2fsprogs                | e2fsprogs
+mkfs.xfs              | xfsprogs                                    | xfsprogs             | xfsprogs     | xfsprogs                 | xfsprogs
+mkfs.btrfs            | btrfs-progs                                 | btrfs-progs          | btrfsprogs   | btrfs-progs              | btrfs-progs
+losetup               | mount                                       | util-linux           | util-linux   | losetup                  | util-linux
+xz                    | xz-utils                                    | xz                   | xz           | xz                       | xz
+musl-gcc              | musl-tools                                  | musl-gcc             |              |                          | musl
 TABLE
 }
 
@@ -103,6 +112,7 @@ int main(void) {
 }
 PROGRAM
 		;;
+	*-linux-gnu-gcc) echo '#include <stdlib.h>' | "$1" -fsyntax-only -xc - 2>/dev/null ;; # with its C library
 	*) (PATH=$PATH:/usr/sbin:/sbin && command -v "$1") >/dev/null 2>&1 ;;
 	esac
 }
@@ -164,7 +174,7 @@ install_packages() {
 [ $# -gt 0 ] || set -- build
 parts=
 for feature in "$@"; do
-	these=$(feature_parts "$feature") || die "no such feature: $feature (there are: build, compare, container, base-image, disks, kernels, musl)"
+	these=$(feature_parts "$feature") || die "no such feature: $feature (there are: build, compare, container, base-image, disks, kernels, kernels-ARCH, musl)"
 	parts="$parts $these"
 done
 

@@ -1,8 +1,12 @@
 #!/bin/sh
-# Fetches the kernel that Debian builds for virtual machines, and its modules,
-# and extracts them. Nothing is installed.
+# Fetches the kernel that Debian builds for virtual machines, and its modules, or
+# other packages with all that they depend on, and extracts them. Nothing is
+# installed.
 #
-#   scripts/fetch-kernel.sh SUITE DIR      (e.g. bookworm bin/kernels/bookworm)
+#   scripts/fetch-kernel.sh ARCH SUITE DIR [PACKAGE...]
+#
+# ARCH is Go's name of the machine that they are for (e.g. amd64 bookworm
+# bin/kernels/amd64/bookworm).
 #
 # It comes from the mirror that apt uses here, or MIRROR, through lists that are
 # apart from the system's. KEYRING holds the keys that sign the release.
@@ -10,11 +14,16 @@ set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
 
-[ $# -eq 2 ] || die "usage: fetch-kernel.sh SUITE DIR"
-suite=$1
-dir=$2
+[ $# -ge 3 ] || die "usage: fetch-kernel.sh ARCH SUITE DIR [PACKAGE...]"
+arch=$1 # Debian's name is the same for the machines that are here
+suite=$2
+dir=$3
+shift 3
 keyring=${KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
-meta=linux-image-cloud-amd64 # depends on the newest build
+case $arch in # a package that depends on the newest build
+amd64 | arm64) meta=linux-image-cloud-$arch ;;
+*) meta=linux-image-$arch ;;
+esac
 
 command -v apt-get >/dev/null 2>&1 || die "only for systems with apt-get: give kernels that are there (KERNELS=)"
 [ -r "$keyring" ] || die "$keyring is not there: install debian-archive-keyring or set KEYRING"
@@ -26,7 +35,7 @@ trap 'exit 1' HUP INT TERM
 
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
 : >"$work/status" # what is installed: nothing
-echo "deb [arch=amd64 signed-by=$keyring] $mirror $suite main" >"$work/sources.list"
+echo "deb [arch=$arch signed-by=$keyring] $mirror $suite main" >"$work/sources.list"
 cat >"$work/apt.conf" <<CONF
 Dir::Etc::SourceList "$work/sources.list";
 Dir::Etc::SourceParts "/dev/null";
@@ -35,8 +44,8 @@ Dir::Etc::PreferencesParts "/dev/null";
 Dir::State::Lists "$work/lists";
 Dir::State::Status "$work/status";
 Dir::Cache "$work/cache";
-APT::Architecture "amd64";
-APT::Architectures { "amd64"; };
+APT::Architecture "$arch";
+APT::Architectures { "$arch"; };
 APT::Sandbox::User "";
 APT::Update::Post-Invoke-Success "";
 APT::Update::Post-Invoke "";
@@ -46,15 +55,24 @@ CONF
 APT_CONFIG=$work/apt.conf
 export APT_CONFIG
 
-echo "+ apt-get download $meta of $suite"
-{ apt-get -q update --error-on=any && package=$(apt-cache show --no-all-versions "$meta" |
-	sed -n 's/^Depends:.*\(linux-image-[^ ,]*\).*/\1/p') && [ -n "$package" ] &&
-	(cd "$work" && apt-get -q download "$package"); } >"$work/log" 2>&1 || {
-	cat "$work/log" >&2
-	die "the kernel of $suite could not be fetched from $mirror, see above"
+# fetch_kernel puts the newest kernel's package where apt puts others.
+fetch_kernel() {
+	package=$(apt-cache show --no-all-versions "$meta" |
+		sed -n 's/^Depends:.*\(linux-image-[^ ,]*\).*/\1/p') && [ -n "$package" ] &&
+		(cd "$work/cache/archives" && apt-get -q download "$package")
 }
-dpkg-deb -x "$work"/linux-image-*.deb "$work/root"
+
+echo "+ apt-get download ${*:-$meta} of $suite for $arch"
+{ apt-get -q update --error-on=any &&
+	if [ $# -gt 0 ]; then apt-get -q -y -d install --no-install-recommends "$@"; else fetch_kernel; fi; } \
+	>"$work/log" 2>&1 || {
+	cat "$work/log" >&2
+	die "${*:-$meta} of $suite could not be fetched from $mirror, see above"
+}
+for package in "$work"/cache/archives/*.deb; do
+	dpkg-deb -x "$package" "$work/root"
+done
 rm -rf "$dir"
 mkdir -p "$(dirname "$dir")"
 mv "$work/root" "$dir"
-echo "fetched $package"
+echo "fetched $(find "$work/cache/archives" -name '*.deb' | wc -l) packages"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # The first process of the machines that test-kernels boots: it loads the
 # modules, mounts the disks, runs each test binary on each of them, and turns
-# the machine off. What it finds goes to the second serial port, where the
-# kernel writes nothing.
+# the machine off. What it finds goes to the port RESULTS, where the kernel writes
+# nothing; it is a parameter of the kernel's, which makes it one of the environment.
 #
 # The file /tests holds a line for each run: its name, the file system, the binary,
 # the flags.
@@ -16,7 +16,16 @@ mount -t sysfs none /sys
 mkdir -p /dev/shm /tmp
 mount -t tmpfs none /dev/shm
 mount -t tmpfs none /tmp
-exec >/dev/ttyS1 2>&1
+for module in /modules/*.ko; do
+	[ -e "$module" ] || break # all is built in
+	insmod "$module" # one for a processor that is not here may fail: what matters, mount sees
+done
+tries=0
+until { [ -e "$RESULTS" ] && [ -e /dev/vda ] && [ -e /dev/vdb ]; } || [ $tries -eq 20 ]; do
+	sleep 1 # a driver need not have found its devices when its module is loaded
+	tries=$((tries + 1))
+done
+exec >"$RESULTS" 2>&1
 
 finish() {
 	sync
@@ -30,14 +39,11 @@ stop() {
 }
 
 echo "GUEST kernel $(uname -r)"
-for module in /modules/*.ko; do
-	[ -e "$module" ] || break # all is built in
-	insmod "$module" # one for a processor that is not here may fail: what matters, mount sees
-done
 [ -e /dev/vdb ] || stop "no virtio disks: $(ls /sys/block)"
-for disk in vda:ext4 vdb:xfs; do
-	mkdir -p "/mnt/${disk#*:}"
-	mount -t "${disk#*:}" "/dev/${disk%:*}" "/mnt/${disk#*:}" || stop "cannot mount ${disk#*:}"
+for disk in /sys/block/vd*; do # in any order: the serial number says which it is
+	fs=$(cat "$disk/serial")
+	mkdir -p "/mnt/$fs"
+	mount -t "$fs" "/dev/${disk##*/}" "/mnt/$fs" || stop "cannot mount $fs"
 done
 ip link set lo up
 
