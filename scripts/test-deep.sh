@@ -16,13 +16,13 @@
 #   debug      the debug mode of memory, with and without cgo
 #   pebble     ten times as many histories of Pebble, and its own checks of invariants
 #
-# TEST_TIMEOUT bounds each run of go test (default 10m).
+# TEST_TIMEOUT bounds each run of go test (default 20m).
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
 . scripts/tmpdir.sh
 
-timeout=${TEST_TIMEOUT:-10m}
+timeout=${TEST_TIMEOUT:-20m}
 failed=
 
 # A failed attempt to get memory is ENOMEM, as without the sanitizer, rather

@@ -4,7 +4,7 @@
 # scripts/deps.sh disks would avoid are failures here.
 #
 #   RUN           the tests, as for go test -run (default: all)
-#   TEST_TIMEOUT  bounds each run (default 10m)
+#   TEST_TIMEOUT  bounds each run (default 20m)
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
@@ -24,7 +24,7 @@ as_root() (
 	cd "$1" || exit
 	shift
 	run $sudo env PATH="$PATH:/usr/sbin:/sbin" TMPDIR="${TMPDIR:-/tmp}" "$work/test" \
-		-test.v -test.run "${RUN:-.}" -test.timeout "${TEST_TIMEOUT:-10m}" "$@"
+		-test.v -test.run "${RUN:-.}" -test.timeout "${TEST_TIMEOUT:-20m}" "$@"
 )
 
 # check DIR FLAG... builds and runs the tests of a module.

@@ -9,13 +9,13 @@
 #             Debian and Ubuntu have beside it; elsewhere with musl if it is there.
 #             Each runs the tests, and the tool its benchmark
 #
-# TEST_TIMEOUT bounds each run of go test (default 10m).
+# TEST_TIMEOUT bounds each run of go test (default 20m).
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
 . scripts/tmpdir.sh
 
-timeout=${TEST_TIMEOUT:-10m}
+timeout=${TEST_TIMEOUT:-20m}
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/libaio-engines.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -5,7 +5,7 @@
 #   scripts/test.sh compile     all but running the tests: fills the build cache
 #
 # One package at a time (-p 1): one of the tests takes all AIO contexts of the
-# machine for a moment. TEST_TIMEOUT bounds each run of go test (default 10m).
+# machine for a moment. TEST_TIMEOUT bounds each run of go test (default 20m).
 set -eu
 cd "$(dirname -- "$0")/.."
 . scripts/lib.sh
@@ -16,7 +16,7 @@ cd "$(dirname -- "$0")/.."
 root() { run env GOWORK=off "$@"; }
 
 what=${1:-run}
-timeout=${TEST_TIMEOUT:-10m}
+timeout=${TEST_TIMEOUT:-20m}
 
 # check_module DIR vets and builds a nested module.
 check_module() {
