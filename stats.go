@@ -6,7 +6,8 @@ import (
 )
 
 // Stats counts what a Queue has done since it was made. The numbers only grow,
-// but for InFlight and Unread.
+// but for InFlight and Unread. A Do that pread(2) or pwrite(2) has done is in no
+// batch.
 type Stats struct {
 	Submitted uint64 // operations accepted
 	Completed uint64 // operations completed, in whatever way
