@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -146,11 +147,24 @@ static int reap_ring(io_context_t ctx, struct io_event *events, int most) {
 
 static int user_reap;
 
+/*
+ * Some builds of libaio make io_pgetevents here, to which seccomp profiles of podman
+ * and buildah answer EPERM, where io_getevents is allowed.
+ */
+static int wait_events(io_context_t ctx, struct io_event *events, int most) {
+	int n = io_getevents(ctx, 1, most, events, NULL);
+#ifdef SYS_io_getevents
+	if (n == -EPERM && (n = (int)syscall(SYS_io_getevents, ctx, 1L, (long)most, events, NULL)) < 0)
+		n = -errno;
+#endif
+	return n;
+}
+
 static int reap(io_context_t ctx, struct io_event *events, int most) {
 	int n = 0;
 	if (user_reap && (n = reap_ring(ctx, events, most)) > 0)
 		return n;
-	while ((n = io_getevents(ctx, 1, most, events, NULL)) == -EINTR)
+	while ((n = wait_events(ctx, events, most)) == -EINTR)
 		;
 	if (n < 0)
 		die("io_getevents: %s", strerror(-n));
