@@ -54,7 +54,14 @@ type sent struct {
 	calls   int // of io_submit
 	partial int // of these, that took some but not all
 	errno   syscall.Errno
+	within  int // calls in a row that returned with their work done: see worksWithin
 }
+
+// worksWithin is how many calls of io_submit in a row must return with their last
+// operation completed to show that the device does its work within them, as zram
+// and persistent memory do. Others are as quick now and then. GOLIBAIO_WITHIN in
+// libaio.h.
+const worksWithin = 32
 
 // The opcodes, from the kernel's include/uapi/linux/aio_abi.h.
 const (

@@ -30,9 +30,9 @@ func sysSetup(int) (uintptr, syscall.Errno) { return 0, syscall.ENOSYS }
 
 func sysDestroy(uintptr) syscall.Errno { return syscall.ENOSYS }
 
-func sysSubmit(_, _, _ uintptr, _ []request, _ int) sent { return sent{errno: syscall.ENOSYS} }
+func sysSubmit(_, _, _, _ uintptr, _ []request, _, _ int) sent { return sent{errno: syscall.ENOSYS} }
 
-func sysResubmit(_, _ uintptr, _, _ int) sent { return sent{errno: syscall.ENOSYS} }
+func sysResubmit(_, _, _ uintptr, _, _, _ int) sent { return sent{errno: syscall.ENOSYS} }
 
 func sysSubmitIOCBs(uintptr, []uint64, uintptr) (int, syscall.Errno) { return 0, syscall.ENOSYS }
 

@@ -84,8 +84,9 @@ func sysDestroy(ctx uintptr) syscall.Errno {
 }
 
 // sysSubmit prepares the requests in the iocbs of their slots and submits them
-// (io_submit).
-func sysSubmit(ctx, iocbs, ptrs uintptr, reqs []request, eventfd int) sent {
+// (io_submit). ring is ctx where its ring may be read, else 0; within is that of the
+// last batch.
+func sysSubmit(ctx, ring, iocbs, ptrs uintptr, reqs []request, eventfd, within int) sent {
 	list := unsafe.Slice((*uintptr)(pointerTo(ptrs)), len(reqs))
 	for i := range reqs {
 		list[i] = iocbs + uintptr(reqs[i].slot)*iocbSize
@@ -95,17 +96,19 @@ func sysSubmit(ctx, iocbs, ptrs uintptr, reqs []request, eventfd int) sent {
 			cb.setEventfd(eventfd)
 		}
 	}
-	return sysResubmit(ctx, ptrs, 0, len(reqs))
+	return sysResubmit(ctx, ring, ptrs, 0, len(reqs), within)
 }
 
 // sysResubmit submits n iocbs that sysSubmit has prepared, from number from on
 // (io_submit), until all are accepted or the first of the rest is refused.
 // io_submit may accept a part and name the reason only when it is asked again.
-func sysResubmit(ctx, ptrs uintptr, from, n int) (s sent) {
+func sysResubmit(ctx, ring, ptrs uintptr, from, n, within int) (s sent) {
 	raceSubmit()
-	for s.n < n {
-		asked := portion(s.n, n-s.n)
-		got, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, ctx, uintptr(asked), ptrs+uintptr(from+s.n)*ptrSize)
+	list := unsafe.Slice((*uintptr)(pointerTo(ptrs)), from+n)[from:]
+	for s.within = within; s.n < n; {
+		asked := portion(s.n, n-s.n, s.within)
+		tail := tailOf(ring)
+		got, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, ctx, uintptr(asked), uintptr(unsafe.Pointer(&list[s.n])))
 		s.calls++
 		switch {
 		case errno == syscall.EINTR:
@@ -120,6 +123,7 @@ func sysResubmit(ctx, ptrs uintptr, from, n int) (s sent) {
 			if int(got) < asked {
 				s.partial++
 			}
+			s.within = countWithin(s.within, isWithin(ring, tail, list[s.n-1]))
 		}
 	}
 	return s
@@ -127,7 +131,42 @@ func sysResubmit(ctx, ptrs uintptr, from, n int) (s sent) {
 
 // portion is how many of left operations the next io_submit gets when so many
 // have gone before, as golibaio_portion in libaio.h.
-func portion(before, left int) int { return min(max(2, before), left) }
+func portion(before, left, within int) int {
+	if within == worksWithin {
+		return left
+	}
+	return min(max(2, before), left)
+}
+
+// tailOf is where the next event will go; 0 for a ring that is not to be read.
+func tailOf(ring uintptr) uint32 {
+	if ring == 0 {
+		return 0
+	}
+	return atomic.LoadUint32(&(*ringHead)(pointerTo(ring)).tail)
+}
+
+// isWithin says whether the operation of this iocb, the last of a call of
+// io_submit, had completed when that returned, as golibaio_is_within in libaio.h.
+func isWithin(ring uintptr, tail uint32, iocb uintptr) bool {
+	now := tailOf(ring)
+	if now == tail {
+		return false
+	}
+	r := newRing(ring, false)
+	if now == 0 {
+		now = uint32(len(r.events))
+	}
+	return r.events[now-1].obj == uint64(iocb)
+}
+
+// countWithin counts such calls in a row, as golibaio_count_within in libaio.h.
+func countWithin(within int, is bool) int {
+	if !is {
+		return 0
+	}
+	return min(within+1, worksWithin)
+}
 
 // sysSubmitIOCBs submits prepared iocbs by address (io_submit). It may accept
 // fewer than it is given.

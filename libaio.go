@@ -26,6 +26,7 @@ var (
 	_ = is0[unsafe.Sizeof(event{})-C.sizeof_struct_io_event]
 	_ = is0[unsafe.Sizeof(iovec{})-C.sizeof_struct_iovec]
 	_ = is0[iocbSize-C.sizeof_struct_iocb]
+	_ = is0[worksWithin-C.GOLIBAIO_WITHIN]
 )
 
 // errnoOf turns libaio's -errno into an Errno. libaio leaves errno alone, so
@@ -52,22 +53,23 @@ func sysDestroy(ctx uintptr) syscall.Errno {
 
 // sysSubmit prepares the requests in the iocbs of their slots (io_prep_pread,
 // io_prep_pwrite, io_prep_fsync, ..., io_set_eventfd) and submits them
-// (io_submit), in one crossing.
-func sysSubmit(ctx, iocbs, ptrs uintptr, reqs []request, eventfd int) sent {
-	s := C.golibaio_submit(C.uintptr_t(ctx), C.uintptr_t(iocbs), C.uintptr_t(ptrs),
-		(*C.struct_golibaio_request)(unsafe.Pointer(unsafe.SliceData(reqs))), C.long(len(reqs)), C.int(eventfd))
+// (io_submit), in one crossing. ring is ctx where its ring may be read, else 0;
+// within is that of the last batch.
+func sysSubmit(ctx, ring, iocbs, ptrs uintptr, reqs []request, eventfd, within int) sent {
+	s := C.golibaio_submit(C.uintptr_t(ctx), C.uintptr_t(ring), C.uintptr_t(iocbs), C.uintptr_t(ptrs),
+		(*C.struct_golibaio_request)(unsafe.Pointer(unsafe.SliceData(reqs))), C.long(len(reqs)), C.int(eventfd), C.int(within))
 	return sentOf(s)
 }
 
 // sysResubmit submits n iocbs that sysSubmit has prepared, from number from on
 // (io_submit).
-func sysResubmit(ctx, ptrs uintptr, from, n int) sent {
-	s := C.golibaio_push(C.uintptr_t(ctx), C.uintptr_t(ptrs+uintptr(from)*ptrSize), C.long(n))
+func sysResubmit(ctx, ring, ptrs uintptr, from, n, within int) sent {
+	s := C.golibaio_push(C.uintptr_t(ctx), C.uintptr_t(ring), C.uintptr_t(ptrs+uintptr(from)*ptrSize), C.long(n), C.int(within))
 	return sentOf(s)
 }
 
 func sentOf(s C.struct_golibaio_sent) sent {
-	return sent{n: int(s.n), calls: int(s.calls), partial: int(s.partial), errno: errnoOf(s.err)}
+	return sent{n: int(s.n), calls: int(s.calls), partial: int(s.partial), errno: errnoOf(s.err), within: int(s.within)}
 }
 
 // sysSubmitIOCBs submits prepared iocbs by address (io_submit). It may accept

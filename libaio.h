@@ -79,6 +79,7 @@ struct golibaio_sent {
 	int32_t calls;   // times io_submit was called
 	int32_t partial; // times it took some but not all
 	int32_t err;     // 0, or -errno of the operation behind the accepted ones
+	int32_t within;  // see golibaio_count_within
 };
 
 // golibaio_prepare fills one iocb from one request.
@@ -119,34 +120,87 @@ static inline void golibaio_prepare(struct iocb *cb, const struct golibaio_reque
 	cb->data = (void *)(uintptr_t)r->slot; // at most 32 bits: fits a pointer everywhere
 }
 
+// The ring of events that a context is: io_context_t is its address. The
+// kernel has the same structure in fs/aio.c, and libaio in its src/aio_ring.h.
+struct golibaio_ring {
+	unsigned id;
+	unsigned nr; // number of events that fit
+	unsigned head;
+	unsigned tail;
+	unsigned magic;
+	unsigned compat_features;
+	unsigned incompat_features;
+	unsigned header_length;
+};
+
+#define GOLIBAIO_RING_MAGIC 0xa10a10a1
+
+// golibaio_tail is where the next event will go; 0 for a ring that is not to be
+// read.
+static inline unsigned golibaio_tail(const struct golibaio_ring *ring)
+{
+	return ring ? __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) : 0;
+}
+
+// golibaio_is_within says whether the last operation of a call of io_submit had
+// completed when that returned: then its event is the newest in the ring, and came
+// behind tail, which is from before the call.
+static inline int golibaio_is_within(const struct golibaio_ring *ring, unsigned tail, const struct iocb *last)
+{
+	unsigned now = golibaio_tail(ring);
+	const struct io_event *events;
+
+	if (now == tail)
+		return 0;
+	events = (const struct io_event *)((uintptr_t)ring + ring->header_length);
+	return events[(now ? now : ring->nr) - 1].obj == last;
+}
+
+// golibaio_count_within counts calls in a row of which that is so, up to
+// GOLIBAIO_WITHIN: then the device does its work within io_submit, as zram and
+// persistent memory do. Others are as quick now and then.
+#define GOLIBAIO_WITHIN 32
+
+static inline int golibaio_count_within(int within, int is_within)
+{
+	if (!is_within)
+		return 0;
+	return within < GOLIBAIO_WITHIN ? within + 1 : within;
+}
+
 // golibaio_portion is how many of left operations the next io_submit gets when
 // so many have gone before. The kernel keeps a call of more than two from the
 // device until all of it is prepared, and a device at rest waits for that long.
 // So the first go at once, and those behind them in growing portions, prepared
-// while the device works.
-static inline long golibaio_portion(long before, long left)
+// while the device works. A device that works within io_submit has no use for that,
+// and gets them all at once.
+static inline long golibaio_portion(long before, long left, int within)
 {
 	long n = before < 2 ? 2 : before;
 
-	return n < left ? n : left;
+	return n < left && within < GOLIBAIO_WITHIN ? n : left;
 }
 
 // golibaio_push calls io_submit until all of ptrs is accepted or the first of
 // the rest is refused. io_submit may accept a part and name the reason only
-// when it is asked again.
-static inline struct golibaio_sent golibaio_push(uintptr_t ctx, uintptr_t ptrs, long n)
+// when it is asked again. ring is the context where its ring may be read, else 0;
+// within is that of the last batch.
+static inline struct golibaio_sent golibaio_push(uintptr_t ctx, uintptr_t ring, uintptr_t ptrs, long n, int within)
 {
-	struct golibaio_sent s = {0, 0, 0, 0};
+	const struct golibaio_ring *events = (const struct golibaio_ring *)ring;
+	struct golibaio_sent s = {0, 0, 0, 0, within};
 	struct iocb **p = (struct iocb **)ptrs;
 
 	while (s.n < n) {
-		long portion = golibaio_portion(s.n, n - s.n);
+		long portion = golibaio_portion(s.n, n - s.n, s.within);
+		unsigned tail = golibaio_tail(events);
 		int rc = io_submit((io_context_t)ctx, portion, p + s.n);
 
 		s.calls++;
 		if (rc > 0) {
 			s.n += rc;
 			s.partial += rc < portion;
+			s.within = golibaio_count_within(s.within, golibaio_is_within(events, tail, p[s.n - 1]));
 		} else if (rc != -EINTR) {
 			s.err = rc ? rc : -EAGAIN;
 			break;
@@ -157,8 +211,8 @@ static inline struct golibaio_sent golibaio_push(uintptr_t ctx, uintptr_t ptrs, 
 
 // golibaio_submit prepares n requests in the iocbs of their slots and submits
 // them: one crossing from Go whatever n is.
-static inline struct golibaio_sent golibaio_submit(uintptr_t ctx, uintptr_t iocbs, uintptr_t ptrs,
-	const struct golibaio_request *r, long n, int eventfd)
+static inline struct golibaio_sent golibaio_submit(uintptr_t ctx, uintptr_t ring, uintptr_t iocbs, uintptr_t ptrs,
+	const struct golibaio_request *r, long n, int eventfd, int within)
 {
 	struct iocb **p = (struct iocb **)ptrs;
 
@@ -166,7 +220,7 @@ static inline struct golibaio_sent golibaio_submit(uintptr_t ctx, uintptr_t iocb
 		p[i] = (struct iocb *)iocbs + r[i].slot;
 		golibaio_prepare(p[i], &r[i], eventfd);
 	}
-	return golibaio_push(ctx, ptrs, n);
+	return golibaio_push(ctx, ring, ptrs, n, within);
 }
 
 // The rest of the thin binding. An iocb is passed by its address.
@@ -207,21 +261,6 @@ static inline int golibaio_submit_iocbs(uintptr_t ctx, long n, const uint64_t *a
 		p[i] = (struct iocb *)(uintptr_t)addrs[i];
 	return io_submit((io_context_t)ctx, n, p);
 }
-
-// The ring of events that a context is: io_context_t is its address. The
-// kernel has the same structure in fs/aio.c, and libaio in its src/aio_ring.h.
-struct golibaio_ring {
-	unsigned id;
-	unsigned nr; // number of events that fit
-	unsigned head;
-	unsigned tail;
-	unsigned magic;
-	unsigned compat_features;
-	unsigned incompat_features;
-	unsigned header_length;
-};
-
-#define GOLIBAIO_RING_MAGIC 0xa10a10a1
 
 // golibaio_dontfork keeps the ring out of children: it is a shared mapping, so
 // a child that is forked without an exec and reads completions would take them

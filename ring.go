@@ -51,6 +51,14 @@ func newRing(ctx uintptr, systemCall bool) ring {
 	return ring{ctx: ctx, head: h, events: unsafe.Slice(first, h.nr)}
 }
 
+// shown is the ring for who may look at it, or 0.
+func (r *ring) shown() uintptr {
+	if r.head == nil {
+		return 0
+	}
+	return r.ctx
+}
+
 // take takes what completions there are, at most len(to), without waiting.
 func (r *ring) take(to []event) int {
 	if r.head == nil {

@@ -35,7 +35,7 @@ func TestRingTake(t *testing.T) {
 		for _, portion := range []int{1, 2, 7, n - 1, n, n + 1} {
 			to := make([]event, portion)
 			for range 7 {
-				require.Equal(t, n, sysSubmit(ctx, uintptr(iocbs.p), uintptr(ptrs.p), reqs, -1).n)
+				require.Equal(t, n, sysSubmit(ctx, r.shown(), uintptr(iocbs.p), uintptr(ptrs.p), reqs, -1, 0).n)
 				for seen := 0; seen < n; {
 					got := r.take(to)
 					require.Equal(t, min(n-seen, portion), got, "portions of %d", portion)

@@ -63,6 +63,9 @@ type sender struct {
 	vecs   cMemory // iovecs; the kernel copies them in io_submit
 	// eventfd is what the operations of the batch signal; -1: nothing
 	eventfd int
+	// within is how many calls of io_submit have returned with their work done, in
+	// a row, up to worksWithin
+	within int
 }
 
 func newSender(depth int) (*sender, syscall.Errno) {
@@ -292,8 +295,9 @@ func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
 	start := time.Now()
 	r := &q.ring
 	raceSubmit()
-	for got := sysSubmit(r.ctx, uintptr(r.iocbs.p), uintptr(s.ptrs.p), s.reqs[:n], s.eventfd); ; {
+	for got := sysSubmit(r.ctx, r.shown(), uintptr(r.iocbs.p), uintptr(s.ptrs.p), s.reqs[:n], s.eventfd, s.within); ; {
 		cost.add(got)
+		s.within = got.within
 		done += got.n
 		if done < n && got.errno != syscall.EAGAIN {
 			q.refuse(s.batch[done], got.errno)
@@ -304,7 +308,7 @@ func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
 		if done == n {
 			break
 		}
-		got = sysResubmit(r.ctx, uintptr(s.ptrs.p), done, n-done)
+		got = sysResubmit(r.ctx, r.shown(), uintptr(s.ptrs.p), done, n-done, s.within)
 	}
 	cost.time = time.Since(start)
 	for i, f := range s.files[:n] {

@@ -774,3 +774,50 @@ func TestReturningSubmitTogether(t *testing.T) {
 	t.Logf("%d batches for %d operations", batches, counted*n)
 	require.Less(t, batches, uint64(counted*n/4))
 }
+
+// A batch goes in growing portions, so that the device works while the rest is
+// prepared, but all at once to one that has shown often enough that it works within
+// io_submit: as the kernel does for a poll of what is ready.
+func TestPortions(t *testing.T) {
+	const n = 32
+	ready, w := newPipe(t)
+	_, err := unix.Write(w, []byte("x"))
+	require.NoError(t, err)
+	empty, _ := newPipe(t)
+	for name, test := range map[string]struct {
+		options Options
+		known   uint64 // calls for a batch when the device is known
+	}{
+		"shared ring":  {known: 1},
+		"system calls": {options: Options{SystemCalls: true}, known: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q, err := NewQueue(2*n, &test.options)
+			require.NoError(t, err)
+			defer q.Close()
+			callsFor := func(f *File) uint64 {
+				ops := make([]Op, n)
+				for i := range ops {
+					ops[i] = Poll(f, unix.POLLIN)
+				}
+				before := q.Stats().SubmitCalls
+				_, err := q.Submit(ctxOf(t), ops...)
+				require.NoError(t, err)
+				calls := q.Stats().SubmitCalls - before
+				if f == empty {
+					require.Equal(t, n, q.Cancel(0))
+				}
+				receive(t, q, n)
+				return calls
+			}
+			require.EqualValues(t, 5, callsFor(empty))
+			for range worksWithin / 5 {
+				require.EqualValues(t, 5, callsFor(ready))
+			}
+			callsFor(ready) // in the midst of it the number is reached
+			require.Equal(t, test.known, callsFor(ready))
+			require.Equal(t, test.known, callsFor(empty), "as before")
+			require.EqualValues(t, 5, callsFor(empty), "which did not work within")
+		})
+	}
+}
