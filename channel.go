@@ -38,17 +38,18 @@ type Queue struct {
 	owed     int      // places on ch for operations that have not completed
 	waiters  waiters
 	outbox
-	calls       []*call   // idle
-	polls       int       // accepted and not completed
-	leftBuffers []*Buffer // to be given back by unlock
-	leftFiles   []*File   // to be closed by unlock
-	woken       bool      // the reaper was, and has found nothing yet
-	leading     bool      // somebody waits in the kernel: see lead.go
-	alone       int       // Dos in a row that have found nothing in flight
-	returning   int       // Dos that have completed and not come back yet
-	gathering   bool      // a Do lets others run before it sends
-	hurry       int       // so many Dos are not to do so
-	events      []event   // of who reads the ring
+	calls       []*call       // idle
+	polls       int           // accepted and not completed
+	leftBuffers []*Buffer     // to be given back by unlock
+	leftFiles   []*File       // to be closed by unlock
+	woken       bool          // the reaper was, and has found nothing yet
+	leading     bool          // somebody waits in the kernel: see lead.go
+	alone       int           // Dos in a row that have found nothing in flight
+	returning   int           // Dos that have completed and not come back yet
+	gathering   bool          // a Do lets others run before it sends
+	hurry       int           // so many Dos are not to do so
+	events      []event       // of who reads the ring
+	yielded     time.Duration // when somebody last did: see yield.go
 	closed      bool
 	stats       Stats
 

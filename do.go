@@ -51,17 +51,17 @@ func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	}
 	c := q.newCall()
 	index := q.accept(op, sinkCall, c)
+	yield := false
 	if s := &q.slots[index]; !q.mayLead(s) {
 		q.flushTogether()
-	} else if ctx.Done() == nil && s.op.plain() {
-		q.doLone(index)
 	} else {
-		number := q.stats.Submitted // names this operation: slots are used again
-		s.lone = number
-		q.flush()
-		q.lead(ctx, index, number)
+		q.doAlone(ctx, index)
+		yield = q.yieldDue()
 	}
 	q.unlock()
+	if yield {
+		runtime.Gosched()
+	}
 
 	select {
 	case <-c.done:

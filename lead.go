@@ -40,6 +40,20 @@ func (q *Queue) mayLead(s *slot) bool {
 		kinds[s.op.kind].data && s.op.file.direct
 }
 
+// doAlone does the lone operation of this slot, or waits for it in the kernel, at
+// most until ctx ends. Held: mu, but not meanwhile.
+func (q *Queue) doAlone(ctx context.Context, index uint32) {
+	s := &q.slots[index]
+	if ctx.Done() == nil && s.op.plain() {
+		q.doLone(index)
+		return
+	}
+	s.lone = q.stats.Submitted // names this operation: slots are used again
+	number := s.lone
+	q.flush()
+	q.lead(ctx, index, number)
+}
+
 // lead waits for the lone operation of this number, at most until ctx ends. The
 // operation is in flight then, and a goroutine goes on. Held: mu, but not
 // meanwhile.

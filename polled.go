@@ -1,6 +1,9 @@
 package libaio
 
-import "context"
+import (
+	"context"
+	"runtime"
+)
 
 // This file is delivery without a channel: a queue that is polled has no
 // goroutine and no eventfd. Who calls Reap reads the ring, and waits in the
@@ -89,8 +92,12 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 	}
 	q.mu.Lock()
 	n, err := q.reapInto(ctx, to, minimum)
+	yield := q.yieldDue()
 	q.unlock()
 	<-q.polled.token
+	if yield {
+		runtime.Gosched()
+	}
 	if err != nil {
 		return n, reapError(err)
 	}

@@ -292,7 +292,7 @@ func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
 	if n == 0 {
 		return 0, cost
 	}
-	start := time.Now()
+	start := monotonic()
 	r := &q.ring
 	raceSubmit()
 	for got := sysSubmit(r.ctx, r.shown(), uintptr(r.iocbs.p), uintptr(s.ptrs.p), s.reqs[:n], s.eventfd, s.within); ; {
@@ -310,7 +310,7 @@ func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
 		}
 		got = sysResubmit(r.ctx, r.shown(), uintptr(s.ptrs.p), done, n-done, s.within)
 	}
-	cost.time = time.Since(start)
+	cost.time = monotonic() - start
 	for i, f := range s.files[:n] {
 		if f != nil && i < done {
 			f.release()
