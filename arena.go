@@ -75,6 +75,9 @@ func (p *Pool) carve() (*Buffer, error) {
 	}
 	if reused {
 		s.cold = s.cold[:len(s.cold)-1]
+		if p.stride%s.memory.unit != 0 { // the pages could not be given back: see cool
+			clear(unsafe.Slice((*byte)(mem), p.size))
+		}
 	} else {
 		s.fresh++
 	}

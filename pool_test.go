@@ -232,6 +232,32 @@ func TestPoolTrim(t *testing.T) {
 	require.Equal(t, before, Memory())
 }
 
+// A Buffer that Get makes is zeroed, also where another was that Trim took, and whose
+// page others are on.
+func TestPoolMakesZeroes(t *testing.T) {
+	p, err := NewPool(512, 512)
+	require.NoError(t, err)
+	defer p.Close()
+	a, err := p.Get()
+	require.NoError(t, err)
+	b, err := p.Get() // keeps the mapping
+	require.NoError(t, err)
+	at := a.address()
+	for i := range a.Bytes() {
+		a.Bytes()[i] = 0xAA
+	}
+	require.NoError(t, p.Put(a))
+	p.Trim()
+	c, err := p.Get()
+	require.NoError(t, err)
+	if !debugMemory {
+		require.Equal(t, at, c.address(), "the place is used again")
+	}
+	require.Equal(t, make([]byte, 512), c.Bytes())
+	require.NoError(t, p.Put(b))
+	require.NoError(t, p.Put(c))
+}
+
 // What is idle for long goes back by itself; what is used stays.
 func TestPoolTrimAfter(t *testing.T) {
 	before := Memory()
