@@ -21,7 +21,17 @@ func alignmentOf(fd int) (a Alignment, direct bool) {
 	if a, ok := xfsAlignment(fd); ok {
 		return a, true
 	}
+	if isPipe(fd) {
+		return Alignment{}, false
+	}
 	return guess(), true
+}
+
+// isPipe says whether the file is a pipe or a FIFO, of which O_DIRECT means something
+// else: that each write is a packet (pipe(2)).
+func isPipe(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO
 }
 
 // inMemory says whether the file is one of tmpfs. It takes O_DIRECT, since Linux 6.6,

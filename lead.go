@@ -2,6 +2,7 @@ package libaio
 
 import (
 	"context"
+	"syscall"
 	"time"
 )
 
@@ -62,6 +63,9 @@ func (q *Queue) lead(ctx context.Context, index uint32, number uint64) {
 	if ctx.Done() != nil {
 		limit = leadFirst
 	}
+	if s := &q.slots[index]; s.lone == number && s.stage == stagePending {
+		s.lone = 0 // there was no memory for a sender: the kernel does not have it yet
+	}
 	for q.slots[index].lone == number { // or refused, or completed by the reaper
 		if limit > 0 && ctx.Err() != nil {
 			go q.leadOn(index, number)
@@ -94,9 +98,13 @@ func (q *Queue) doLone(index uint32) {
 	if err != nil {
 		res = -int64(asErrno(err))
 	}
-	if q.again(index, res) {
+	switch {
+	case res == -int64(syscall.ESPIPE): // of a file without positions, which AIO does not mind
+		q.enqueue(index)
 		q.flush()
-	} else {
+	case q.again(index, res):
+		q.flush()
+	default:
 		q.finish(index, res)
 	}
 	q.settle()

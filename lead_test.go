@@ -94,6 +94,30 @@ func TestCancelInTheHandsOfASender(t *testing.T) {
 	}
 }
 
+// Who would lead does not where no sender was to be had: the kernel does not have the
+// operation, and may refuse it when it is sent later.
+func TestLeadOfWhatIsNotSent(t *testing.T) {
+	for _, ctx := range []context.Context{context.Background(), ctxOf(t)} {
+		q, f, b := newQueue(t, 4), newFile(t, block), newBuffer(t, block)
+		op := Pread(f, b, 0).WithFlags(1 << 14) // EOPNOTSUPP
+		require.Nil(t, q.pin(&op))
+		q.mu.Lock()
+		call := q.newCall()
+		index := q.accept(op, sinkCall, call)
+		number := q.stats.Submitted
+		q.slots[index].lone = number
+		q.waitToSend(stuckAfter) // as hireSender does where there is no memory
+		q.lead(ctx, index, number)
+		q.unlock()
+		<-call.done
+		require.ErrorIs(t, call.err, syscall.EOPNOTSUPP)
+		q.mu.Lock()
+		q.returning--
+		q.freeCall(call)
+		q.mu.Unlock()
+	}
+}
+
 // A slot is used again: whoever comes late for a lone operation that has
 // completed must not wait for the next one in its slot, which has a leader.
 func TestLeadOnLate(t *testing.T) {

@@ -255,6 +255,7 @@ func (q *Queue) noRoom(batch []uint32) {
 		}
 		return gone
 	}))
+	q.settle() // the slots of those that were given up may be waited for
 }
 
 // putBack makes operations pending that were in the hands of a sender, before all

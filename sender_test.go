@@ -821,3 +821,75 @@ func TestPortions(t *testing.T) {
 		})
 	}
 }
+
+// The slot of an operation that is given up for want of room in the kernel goes to
+// who waits for one, whatever becomes of the next operation.
+func TestGivenUpSlotIsPassedOn(t *testing.T) {
+	q, f, b := newQueue(t, 1), newFile(t, block), newBuffer(t, block)
+	goOn := holdSending(q)
+	_, err := q.Submit(ctxOf(t), Pread(f, b, 0))
+	require.NoError(t, err)
+	waiter := make(chan error, 1)
+	go func() {
+		_, err := q.Do(ctxOf(t), Noop())
+		waiter <- err
+	}()
+	require.Eventually(t, func() bool { return q.Stats().Waits == 1 }, time.Minute, time.Millisecond)
+	q.mu.Lock()
+	index := q.pending[0]
+	q.pending = q.pending[:0]
+	q.tries = len(retryDelays)
+	q.slots[index].stage = stageSent
+	q.noRoom([]uint32{index})
+	granted := q.waiters.slot.head == nil
+	q.tries = 0
+	q.unlock()
+	goOn()
+	require.True(t, granted)
+	require.NoError(t, <-waiter)
+	require.ErrorIs(t, receive(t, q, 1)[0].Err, syscall.EAGAIN)
+}
+
+// O_DIRECT on a pipe is packet mode and not direct I/O: such a pipe holds nobody up,
+// and has no positions.
+func TestPacketPipe(t *testing.T) {
+	q, f := newQueue(t, 64), newFile(t, block)
+	var fds [2]int
+	require.NoError(t, unix.Pipe2(fds[:], unix.O_DIRECT|unix.O_CLOEXEC))
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	w := BorrowFD(fds[1], "packet pipe")
+	require.False(t, w.Direct())
+	small := newBuffer(t, 64)
+	for range 2 * loneTimes {
+		n, err := q.Do(context.Background(), Pwrite(w, small, 0))
+		require.NoError(t, err)
+		require.Equal(t, 64, n)
+	}
+	const most = 32 // more than the pipe takes beside those, and fewer than it takes and may block
+	for _, b := range newBuffers(t, most-2*loneTimes, block) {
+		_, err := q.Submit(ctxOf(t), Pwrite(w, b, 0))
+		require.NoError(t, err)
+	}
+	_, err := q.Do(ctxOf(t), Pread(f, newBuffer(t, block), 0))
+	require.NoError(t, err)
+	for range most {
+		_, err := unix.Read(fds[0], make([]byte, block))
+		require.NoError(t, err)
+	}
+	receive(t, q, most-2*loneTimes)
+}
+
+// A lone operation of a file that pread(2) has no position for is left to AIO.
+func TestLoneDoWithoutPositions(t *testing.T) {
+	q, b := newQueue(t, 4), newBuffer(t, block)
+	r, w := newPipe(t)
+	r.direct = true // as a file that FUSE opens as a stream
+	for i := range 2 * loneTimes {
+		_, err := unix.Write(w, b.Bytes())
+		require.NoError(t, err)
+		n, err := q.Do(context.Background(), Pread(r, b, 0))
+		require.NoError(t, err, "number %d", i)
+		require.Equal(t, block, n)
+	}
+}
