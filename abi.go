@@ -24,7 +24,8 @@ type request struct {
 	slot    uint32
 	opcode  uint16
 	reqprio int16
-	hasPrio uint32
+	hasPrio uint16
+	signals uint16 // on the eventfd of the batch
 	events  uint32
 }
 

@@ -16,11 +16,11 @@ import (
 // accepted operation has exactly one completion. All methods are safe for any
 // number of goroutines.
 //
-// A Queue holds an AIO context, a descriptor (an eventfd), a goroutine and C
-// memory until Close. While nothing completes the goroutine is parked on the
-// runtime's poller: no OS thread waits, however many operations are in flight, but
-// for that of a Do that is alone. With Options.Polled there is no descriptor and no
-// goroutine.
+// A Queue holds an AIO context, a descriptor (an eventfd), two goroutines and C
+// memory until Close. While reads, writes or syncs are in flight one OS thread waits
+// for them in the kernel, however many they are. None does while nothing is in
+// flight, or nothing but polls: these have the runtime's poller. With Options.Polled
+// there is no descriptor and no goroutine.
 type Queue struct {
 	depth  int
 	limit  int // of operations in flight and completions that are unread
@@ -42,7 +42,7 @@ type Queue struct {
 	polls       int           // accepted and not completed
 	leftBuffers []*Buffer     // to be given back by unlock
 	leftFiles   []*File       // to be closed by unlock
-	woken       bool          // the reaper was, and has found nothing yet
+	woken       bool          // the reaper or the leader was, and has found nothing yet
 	leading     bool          // somebody waits in the kernel: see lead.go
 	alone       int           // Dos in a row that have found nothing in flight
 	returning   int           // Dos that have completed and not come back yet
@@ -53,12 +53,17 @@ type Queue struct {
 	closed      bool
 	stats       Stats
 
+	quiet  int       // operations that the kernel has, or is being given, and that signal nothing
+	toLead sync.Cond // of the leader, on mu: see lead.go
+	ended  bool      // the leader is to end
+
 	canCancel error         // why polls cannot be cancelled, and so not be submitted
 	sendFn    func()        // q.sendOn, made once: a go statement with it does not allocate
 	blockFn   func()        // q.block, likewise
 	watchdog  *time.Timer   // calls rescue
 	drained   chan struct{} // closed when the queue is closed and nothing in flight
 	reaped    chan struct{} // closed when the reaper has ended
+	led       chan struct{} // closed when the leader has ended
 	teardown  sync.Once
 	gone      chan struct{}  // closed when everything is given back
 	left      sync.WaitGroup // goroutines of unlock
@@ -82,7 +87,7 @@ type slot struct {
 	stage     stage
 	sink      sink
 	cancelled bool   // a poll that is to end
-	lone      uint64 // not 0: who leads waits for it, and it signals no eventfd
+	lone      uint64 // not 0: its Do leads
 }
 
 // stage is how far the operation of a slot has come.
@@ -171,6 +176,7 @@ func NewQueue(depth int, opts *Options) (*Queue, error) {
 		events:  make([]event, min(depth, maxReap)),
 		drained: make(chan struct{}),
 		reaped:  make(chan struct{}),
+		led:     make(chan struct{}),
 		gone:    make(chan struct{}),
 	}
 	for i := range q.free {
@@ -185,7 +191,9 @@ func NewQueue(depth int, opts *Options) (*Queue, error) {
 		return q, nil
 	}
 	q.ch = make(chan Completion, q.limit)
+	q.toLead.L = &q.mu
 	go q.reapUntilClosed()
+	go q.leadUntilClosed()
 	return q, nil
 }
 

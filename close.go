@@ -73,6 +73,7 @@ func (q *Queue) giveAllBack() {
 	if q.polled == nil {
 		q.ring.poll.Close() // ends the reaper
 		<-q.reaped
+		q.endLeader()
 	}
 	q.mu.Lock() // whoever made the queue drained is through with unlock then
 	//lint:ignore SA2001 only to have waited for it

@@ -92,7 +92,7 @@ func sysSubmit(ctx, ring, iocbs, ptrs uintptr, reqs []request, eventfd, within i
 		list[i] = iocbs + uintptr(reqs[i].slot)*iocbSize
 		cb := (*iocb)(pointerTo(list[i]))
 		cb.prepare(&reqs[i])
-		if eventfd >= 0 {
+		if reqs[i].signals != 0 && eventfd >= 0 {
 			cb.setEventfd(eventfd)
 		}
 	}

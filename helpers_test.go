@@ -79,6 +79,8 @@ func checkInvariants(t testing.TB, q *Queue) {
 	require.Zero(t, q.promised, "promised slots")
 	require.Zero(t, q.owed, "owed places")
 	require.Zero(t, q.polls, "polls")
+	require.Zero(t, q.quiet, "operations that the leader waits for")
+	require.False(t, q.leading)
 	require.Empty(t, q.pending)
 	require.True(t, q.waiters.none())
 	require.Empty(t, q.blocking)

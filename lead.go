@@ -2,22 +2,106 @@ package libaio
 
 import (
 	"context"
+	"runtime"
 	"syscall"
 	"time"
 )
 
-// This file is for the lone waiter: a Do with nothing else in flight, as those
-// before it. Where no context can call it off it is a pread or a pwrite. Otherwise it
-// waits in the kernel itself: its operation signals no eventfd, so that nobody else is
-// woken, and its thread sleeps as that of a pread does.
+// This file is about waiting in the kernel, in io_getevents, which costs one
+// switch of threads where a signal and the runtime's poller take two.
 //
-// It is the leader then: the one reader of the ring. What others submit meanwhile
-// signals the eventfd as always; the leader completes that too, as the kernel
-// wakes it for each, and the reaper leaves the ring alone. When its own
-// operation has completed, the leader looks at the ring a last time, for what the
-// reaper has left, and is done.
+// Who waits there is the leader: the one reader of the ring meanwhile. Each queue
+// has a goroutine for that. Reads, writes and syncs signal nothing, and while the
+// kernel has some of these the goroutine waits for them. Polls, which may take for
+// ever, and what is done within io_submit, signal the eventfd, for which no thread
+// waits; while there is a leader it completes these too, as the kernel wakes it for
+// each, and the reaper leaves the ring alone.
+//
+// The lone waiter, a Do with nothing else in flight, as those before it, leads
+// itself, so that nobody else is woken and its thread sleeps as that of a pread does.
+// Where no context can call it off it is a pread or a pwrite.
 
-// How long a leader with a context to look at waits in the kernel at a time.
+// signals says whether the completion of the operation is signalled on the eventfd.
+func (o *Op) signals() bool { return o.kind == KindPoll || o.blocks() }
+
+// quietOf counts the operations that signal nothing. Held: mu.
+func (q *Queue) quietOf(batch []uint32) (n int) {
+	for _, index := range batch {
+		if !q.slots[index].op.signals() {
+			n++
+		}
+	}
+	return n
+}
+
+// quietIn counts the requests that signal nothing.
+func quietIn(reqs []request) (n int) {
+	for i := range reqs {
+		n += 1 - int(reqs[i].signals)
+	}
+	return n
+}
+
+// wakeLeader is called where the leader may have something to wait for. Held: mu.
+func (q *Queue) wakeLeader() {
+	if q.quiet > 0 && !q.leading && q.polled == nil {
+		q.toLead.Signal()
+	}
+}
+
+// leadUntilClosed is the goroutine.
+func (q *Queue) leadUntilClosed() {
+	defer close(q.led)
+	q.mu.Lock()
+	for q.mayWait() {
+		if q.takeEvents() == 0 {
+			q.woken = true
+			q.awaitEvents(1, q.patience())
+		}
+		q.woken = false
+		// Those who got something are to be heard first: what they submit may be
+		// done by then, and nobody need be woken for it.
+		q.unlock()
+		runtime.Gosched()
+		q.mu.Lock()
+	}
+	q.unlock()
+}
+
+// patience is for how long the leader may wait for one completion: for ever where one
+// is sure to come, but not while a sender is at work, as the kernel may refuse what
+// is counted already. Held: mu.
+func (q *Queue) patience() time.Duration {
+	if q.sending > 0 {
+		return leadMost
+	}
+	return -1
+}
+
+// mayWait returns when the kernel has something to wait for and nobody else leads;
+// false when the queue has ended. Held: mu, but not meanwhile.
+func (q *Queue) mayWait() bool {
+	for q.quiet <= 0 || q.leading {
+		if q.ended {
+			return false
+		}
+		q.toLead.Wait()
+		q.woken = true
+	}
+	return true
+}
+
+// endLeader ends the goroutine of a queue that is drained.
+func (q *Queue) endLeader() {
+	q.mu.Lock()
+	q.ended = true
+	q.toLead.Signal()
+	q.mu.Unlock()
+	<-q.led
+}
+
+// How long a leader waits in the kernel at a time who has a context to look at, or to
+// whom a completion is not certain to come.
 const (
 	leadFirst = time.Millisecond
 	leadMost  = 8 * time.Millisecond
@@ -66,7 +150,10 @@ func (q *Queue) lead(ctx context.Context, index uint32, number uint64) {
 	if s := &q.slots[index]; s.lone == number && s.stage == stagePending {
 		s.lone = 0 // there was no memory for a sender: the kernel does not have it yet
 	}
-	for q.slots[index].lone == number { // or refused, or completed by the reaper
+	for q.slots[index].lone == number { // or refused, or completed by another
+		if q.leading { // in a moment of takeAll the goroutine has taken over
+			return
+		}
 		if limit > 0 && ctx.Err() != nil {
 			go q.leadOn(index, number)
 			return
@@ -76,6 +163,7 @@ func (q *Queue) lead(ctx context.Context, index uint32, number uint64) {
 			limit = min(2*limit, leadMost)
 		}
 	}
+	q.wakeLeader() // for what others have submitted meanwhile
 }
 
 // plain says whether pread(2) or pwrite(2) can do the operation.

@@ -4,10 +4,13 @@ package libaio
 
 import (
 	"context"
+	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -94,6 +97,61 @@ func TestCancelInTheHandsOfASender(t *testing.T) {
 	}
 }
 
+// The leader waits in the kernel for reads, and for polls it does not: these may take
+// for ever, and no thread is to wait for that long.
+func TestLeader(t *testing.T) {
+	q, f, b := newQueue(t, 4), newFile(t, block), newBuffer(t, block)
+	r, w := newPipe(t)
+	leads := func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.leading || q.quiet != 0
+	}
+	_, err := q.Submit(ctxOf(t), Poll(r, unix.POLLIN).WithTag(1))
+	require.NoError(t, err)
+	for range 100 {
+		require.False(t, leads(), "for a poll")
+		runtime.Gosched()
+	}
+	for range 100 {
+		_, err = q.Submit(ctxOf(t), Pread(f, b, 0), Pread(f, b, -1*block), Pread(buffered(t, f), b, 0))
+		require.Error(t, err, "known beforehand")
+		_, err = q.Submit(ctxOf(t), Pread(f, b, 0), Pread(f, b, 0).WithFlags(1<<14), Pread(f, b, 0))
+		require.NoError(t, err, "refused in the midst")
+		for _, c := range receive(t, q, 3) {
+			require.Zero(t, c.Tag)
+		}
+	}
+	require.Eventually(t, func() bool { return !leads() }, time.Minute, time.Millisecond)
+	_, err = unix.Write(w, []byte{1})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, receive(t, q, 1)[0].Tag)
+}
+
+// While a sender is at work the kernel may refuse what is counted: the leader does not
+// wait for that for ever.
+func TestLeaderOfWhatIsRefused(t *testing.T) {
+	q := newQueue(t, 1)
+	leads := func(yes bool) {
+		require.Eventually(t, func() bool {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			return q.leading == yes
+		}, time.Minute, time.Millisecond)
+	}
+	q.mu.Lock()
+	q.sending++
+	q.quiet++
+	q.wakeLeader()
+	q.mu.Unlock()
+	leads(true)
+	q.mu.Lock()
+	q.sending--
+	q.quiet--
+	q.mu.Unlock()
+	leads(false)
+}
+
 // Who would lead does not where no sender was to be had: the kernel does not have the
 // operation, and may refuse it when it is sent later.
 func TestLeadOfWhatIsNotSent(t *testing.T) {
@@ -116,6 +174,35 @@ func TestLeadOfWhatIsNotSent(t *testing.T) {
 		q.freeCall(call)
 		q.mu.Unlock()
 	}
+}
+
+// What the kernel has taken of a batch completes while the rest of it is stuck in
+// io_submit, for which a full pipe stands.
+func TestBeforeAStuckPortion(t *testing.T) {
+	q, f, bufs := newQueue(t, 8), newFile(t, 2*block), newBuffers(t, 3, block)
+	r, w := newPipe(t)
+	for {
+		if _, err := unix.Write(w, make([]byte, block)); err != nil {
+			break
+		}
+	}
+	require.NoError(t, unix.SetNonblock(w, false))
+	full := BorrowFD(w, "full pipe")
+	full.direct = true // so that it goes in a call with others
+	var submitted sync.WaitGroup
+	submitted.Go(func() {
+		_, err := q.Submit(ctxOf(t), Pread(f, bufs[0], 0), Pread(f, bufs[1], block), Pwrite(full, bufs[2], 0))
+		assert.NoError(t, err)
+	})
+	for _, c := range receive(t, q, 2) {
+		require.Equal(t, KindPread, c.Kind)
+		require.NoError(t, c.Err)
+	}
+	require.Equal(t, 1, q.Stats().InFlight)
+	_, err := unix.Read(r.fd, make([]byte, 16*block))
+	require.NoError(t, err)
+	require.NoError(t, receive(t, q, 1)[0].Err)
+	submitted.Wait()
 }
 
 // A slot is used again: whoever comes late for a lone operation that has
@@ -141,8 +228,30 @@ func TestLeadOnLate(t *testing.T) {
 	q.mu.Unlock()
 }
 
+// A Do does not lead beside another: there is one reader of the ring.
+func TestLeadBesideTheLeader(t *testing.T) {
+	q := newQueue(t, 1)
+	q.mu.Lock()
+	q.slots[0].lone, q.slots[0].stage, q.leading = 7, stageSent, true
+	q.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		q.leadOn(0, 7)
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Error("it waits in the kernel beside the leader")
+	}
+	q.mu.Lock()
+	require.True(t, q.leading)
+	q.slots[0].lone, q.slots[0].stage, q.leading = 0, stageIdle, false
+	q.mu.Unlock()
+}
+
 // An operation that nobody but its leader hears of may come to have company, where
-// there was no memory to send it at once: then all of them signal.
+// there was no memory to send it at once.
 func TestLoneInCompany(t *testing.T) {
 	q, f, b := newQueue(t, 4), newFile(t, block), newBuffer(t, block)
 	r, w := newPipe(t)

@@ -69,7 +69,8 @@ struct golibaio_request {
 	uint32_t slot;     // which iocb to use; comes back as the event's data
 	uint16_t opcode;   // IO_CMD_*
 	int16_t reqprio;
-	uint32_t has_prio; // the kernel ignores reqprio without IOCB_FLAG_IOPRIO
+	uint16_t has_prio; // the kernel ignores reqprio without IOCB_FLAG_IOPRIO
+	uint16_t signals;  // its completion is signalled on the eventfd of the batch
 	uint32_t events;   // poll mask
 };
 
@@ -115,7 +116,7 @@ static inline void golibaio_prepare(struct iocb *cb, const struct golibaio_reque
 		cb->aio_reqprio = r->reqprio;
 		cb->u.c.flags |= GOLIBAIO_FLAG_IOPRIO;
 	}
-	if (eventfd >= 0)
+	if (r->signals && eventfd >= 0)
 		io_set_eventfd(cb, eventfd);
 	cb->data = (void *)(uintptr_t)r->slot; // at most 32 bits: fits a pointer everywhere
 }

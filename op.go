@@ -356,6 +356,9 @@ func (o *Op) request(slot uint32, done int, iov []iovec) request {
 	if o.priority != 0 {
 		r.hasPrio = 1
 	}
+	if o.signals() {
+		r.signals = 1
+	}
 	switch {
 	case o.buf != nil:
 		r.buf, r.nbytes = uint64(o.buf.address())+uint64(done), uint64(o.bytes()-done)

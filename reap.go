@@ -5,7 +5,9 @@ import (
 	"syscall"
 )
 
-// This file brings completions from the kernel to whoever waits for them.
+// This file brings completions from the kernel to whoever waits for them, and is the
+// reaper's: a goroutine on the runtime's poller, for operations that signal the
+// eventfd. For all others see lead.go.
 
 // maxReap is how many completions are taken at once: enough to make a call
 // cheap, and few enough that mu is not held for long.
@@ -77,6 +79,9 @@ func (q *Queue) deliver(events []event) {
 	for i := range events {
 		index := uint32(events[i].data)
 		res := events[i].res
+		if !q.slots[index].op.signals() {
+			q.quiet--
+		}
 		if q.again(index, res) {
 			continue
 		}

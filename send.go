@@ -61,8 +61,6 @@ type sender struct {
 	files  []*File // to be released behind the call; nil where that comes later
 	ptrs   cMemory // pointers to the iocbs of the batch
 	vecs   cMemory // iovecs; the kernel copies them in io_submit
-	// eventfd is what the operations of the batch signal; -1: nothing
-	eventfd int
 	// within is how many calls of io_submit have returned with their work done, in
 	// a row, up to worksWithin
 	within int
@@ -222,10 +220,20 @@ func (q *Queue) sendTaken(s *sender) {
 	if len(s.batch) == 0 {
 		return
 	}
+	quiet := q.quietOf(s.batch)
+	q.quiet += quiet
+	if len(s.batch) > 1 { // the first may be done long before the call that takes the last
+		q.wakeLeader()
+	}
+	led := len(s.batch) == 1 && q.slots[s.batch[0]].lone != 0 // where memory was short it has company
 	q.unlock()
 	done, cost := q.sendBatch(s)
 	q.mu.Lock()
 	q.stats.note(cost)
+	q.quiet -= quiet - cost.quiet
+	if !led {
+		q.wakeLeader()
+	}
 	q.cancelLate(s.batch[:done])
 	if done > 0 {
 		q.tries = 0
@@ -296,9 +304,10 @@ func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
 	start := monotonic()
 	r := &q.ring
 	raceSubmit()
-	for got := sysSubmit(r.ctx, r.shown(), uintptr(r.iocbs.p), uintptr(s.ptrs.p), s.reqs[:n], s.eventfd, s.within); ; {
+	for got := sysSubmit(r.ctx, r.shown(), uintptr(r.iocbs.p), uintptr(s.ptrs.p), s.reqs[:n], r.eventfd, s.within); ; {
 		cost.add(got)
 		s.within = got.within
+		cost.quiet += quietIn(s.reqs[done : done+got.n])
 		done += got.n
 		if done < n && got.errno != syscall.EAGAIN {
 			q.refuse(s.batch[done], got.errno)
@@ -325,15 +334,11 @@ func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
 // behind the call. An operation that may be resumed keeps its file.
 func (q *Queue) prepare(s *sender) {
 	q.growVectors(s)
-	s.eventfd = q.ring.eventfd
 	iov := unsafe.Slice((*iovec)(s.vecs.p), s.vecs.size/iovecSize)
 	for i, index := range s.batch {
 		slot := &q.slots[index]
 		s.reqs[i] = slot.op.request(index, slot.done, iov)
 		iov = iov[len(slot.op.bufs):]
-		if slot.lone != 0 && len(s.batch) == 1 { // where memory was short it has company
-			s.eventfd = -1
-		}
 		if !slot.op.resume {
 			s.files[i] = slot.op.file
 		}

@@ -22,7 +22,7 @@ type Stats struct {
 	Resumed        uint64        // remainders of short transfers that were asked for
 	Interrupted    uint64        // operations done again because a signal had ended them
 
-	Wakeups uint64 // times the reaper was woken and found completions
+	Wakeups uint64 // times a goroutine of the Queue was woken and found completions
 	Reaps   uint64 // times that completions were found, by whoever looked
 	Waits   uint64 // times that a submitter had to wait for room
 	Looks   uint64 // times that such a submitter was woken to look for it
@@ -80,6 +80,7 @@ func (s *Stats) completed(res int64) {
 // submission is what sending one batch took.
 type submission struct {
 	calls, partial int
+	quiet          int // operations that the kernel took and that signal nothing
 	time           time.Duration
 }
 
