@@ -43,7 +43,7 @@ func newBudget(o *PoolOptions, pools ...*Pool) *budget {
 	g := &budget{limit: o.Limit, trimAfter: o.TrimAfter, pools: pools}
 	g.atLimit = &Error{
 		Op: "get", Err: ErrPoolLimit,
-		Detail: fmt.Sprintf("all of its %d bytes are in use: put a Buffer back, wait with GetContext, or raise the Limit", g.limit),
+		Detail: fmt.Sprintf("all of its %d bytes are in use, or others wait for them: put a Buffer back, wait with GetContext, or raise the Limit", g.limit),
 	}
 	if g.trimAfter > 0 {
 		g.timer = time.AfterFunc(math.MaxInt64, g.tick)

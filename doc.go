@@ -37,7 +37,7 @@
 // which is made on first use and stays until it is closed. A descriptor given
 // with [BorrowFD] must stay open until its operations have completed.
 //
-// A Queue must be closed, or its AIO context, its eventfd, its goroutine and
+// A Queue must be closed, or its AIO context, its eventfd, its goroutines and
 // its C memory stay. Close waits for what is in flight; the channel still has
 // the completions afterwards.
 //
@@ -48,6 +48,10 @@
 // not see the kernel, nor C memory; go test -asan sees the blocks of C. Build with
 // -tags aiodebug to have a late touch fault at once, and to find what was never
 // freed: see [Leaks].
+//
+// A child that C code forks, without an exec, shares the memory of direct I/O in
+// flight until one of the two writes to it, and then what is read may end up in the
+// wrong copy (open(2)). os/exec is safe.
 //
 // io_submit can block. Within it the kernel does what a direct write that extends
 // a file needs before the device sees it. The Submit or Do that brought the

@@ -155,9 +155,15 @@ func openError(name string, flag int, err error) error {
 	if errno != syscall.EINVAL {
 		return e
 	}
-	if st, err := os.Stat(name); err == nil && st.IsDir() {
+	st, err := os.Stat(name)
+	switch {
+	case err == nil && st.IsDir():
 		e.Err, e.also = syscall.EISDIR, ErrNoDirectIO
-	} else if opensBuffered(name, flag) {
+	case err == nil && st.Mode()&(os.ModeNamedPipe|os.ModeCharDevice) != 0:
+		// To open it a second time may wait for somebody, or drive him away.
+		e.also = ErrNoDirectIO
+		e.Detail = "pipes and character devices have no direct I/O: open it with the os package, and give it to NewFile"
+	case opensBuffered(name, flag):
 		e.also = ErrNoDirectIO
 		e.Detail = "the file system refused O_DIRECT: it has no direct I/O"
 	}

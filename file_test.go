@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/golibaio/libaio/internal/leftover"
@@ -206,4 +207,20 @@ func TestFileCloseDuringSubmit(t *testing.T) {
 	p, err := os.ReadFile(second.Name())
 	require.NoError(t, err)
 	requirePattern(t, p, 0, 0)
+}
+
+// A pipe and a character device have no direct I/O, and are not opened twice to find
+// that out: that would be noticed at the other end.
+func TestOpenWhatIsNoFile(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, unix.Mkfifo(fifo, 0o600))
+	other, err := os.OpenFile(fifo, os.O_RDWR, 0) // so that no open waits
+	require.NoError(t, err)
+	defer other.Close()
+	for _, name := range []string{fifo, os.DevNull} {
+		_, err := OpenFile(name, os.O_RDONLY, 0)
+		require.ErrorIs(t, err, ErrNoDirectIO)
+		require.ErrorIs(t, err, syscall.EINVAL)
+		require.ErrorContains(t, err, "pipes and character devices")
+	}
 }

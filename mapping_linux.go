@@ -131,12 +131,12 @@ func (m *mapping) lock(p unsafe.Pointer, size int) error {
 	if err == nil {
 		return nil
 	}
+	e := &Error{Op: "alloc", Err: asErrno(err), Detail: fmt.Sprintf("mlock of %d bytes: the system has no memory for it", size)}
 	var limit unix.Rlimit
-	_ = unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit)
-	return &Error{
-		Op: "alloc", Err: asErrno(err),
-		Detail: fmt.Sprintf("mlock of %d bytes: RLIMIT_MEMLOCK allows %d in all: raise it (ulimit -l)", size, limit.Cur),
+	if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) == nil && limit.Cur != unix.RLIM_INFINITY {
+		e.Detail = fmt.Sprintf("mlock of %d bytes: RLIMIT_MEMLOCK allows %d in all: raise it (ulimit -l)", size, limit.Cur)
 	}
+	return e
 }
 
 // unlock ends lock (munlock).

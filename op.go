@@ -117,16 +117,16 @@ func Pwrite(f *File, b *Buffer, offset int64) Op {
 }
 
 // Preadv reads at the offset into several Buffers, 1 to 1024 of them, each of
-// which is filled before the next. Leave the slice as it is until the completion,
-// which has it again; a change harms no memory. Stands for io_prep_preadv and, with flags, io_prep_preadv2.
+// which is filled before the next. The slice is in use until the completion, which
+// has it again: a change after Submit has returned harms no memory, one before that
+// does. Stands for io_prep_preadv and, with flags, io_prep_preadv2.
 func Preadv(f *File, bufs []*Buffer, offset int64) Op {
 	return Op{kind: KindPreadv, file: f, bufs: bufs, offset: offset}
 }
 
 // Pwritev writes several Buffers, 1 to 1024 of them, one behind the other, at
-// the offset. It may write fewer bytes, without an error: see [Op.WithResume]. Leave
-// the slice as it is until the completion, which has it again; a change harms no
-// memory. Stands for io_prep_pwritev and, with flags, io_prep_pwritev2.
+// the offset. It may write fewer bytes, without an error: see [Op.WithResume]. For the
+// slice see [Preadv]. Stands for io_prep_pwritev and, with flags, io_prep_pwritev2.
 func Pwritev(f *File, bufs []*Buffer, offset int64) Op {
 	return Op{kind: KindPwritev, file: f, bufs: bufs, offset: offset}
 }

@@ -65,8 +65,9 @@ func (p *polled) tell() {
 // When ctx ends first, Reap returns its error beside what it has by then. After
 // Close it returns what is left, and then ErrClosed. ErrInvalid without
 // Options.Polled, and for a minimum above len(to). One Reap works at a time; others
-// wait for it. While it waits its thread sleeps in the kernel; a ctx that
-// can end is looked at every few milliseconds. Stands for io_getevents.
+// wait for it. While it waits its thread sleeps in the kernel, at most 8 ms at a time:
+// so late it sees that ctx has ended, and what completes without the kernel, such as
+// a Noop or what io_submit refuses. Stands for io_getevents.
 func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, error) {
 	switch {
 	case !q.made():
@@ -76,7 +77,7 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 	case minimum < 0 || minimum > len(to):
 		return 0, q.orClosed(invalidf("reap", "minimum %d: must be 0 to %d, the room for completions", minimum, len(to)), reapError)
 	case ctx == nil:
-		return 0, &Error{Op: "reap", Err: errNilContext}
+		return 0, q.orClosed(&Error{Op: "reap", Err: errNilContext}, reapError)
 	}
 	if minimum == 0 && !q.polled.tryEnter() {
 		q.mu.Lock()

@@ -121,6 +121,9 @@ func TestPolledClosedComesFirst(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 	_, err = q.Reap(ctxOf(t), to, 1)
 	require.ErrorIs(t, err, ErrClosed)
+	var none context.Context
+	_, err = p.Reap(none, to, 1)
+	require.ErrorIs(t, err, ErrClosed)
 }
 
 // With a minimum of 0 Reap waits for nothing, also when the queue is closing; what
