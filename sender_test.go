@@ -94,15 +94,34 @@ func TestCloseWaitsForTheSender(t *testing.T) {
 }
 
 func testCloseWaits(t *testing.T, direct bool) {
-	q := newQueue(t, 4)
-	unblock := blockSender(t, q, direct)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
-	defer cancel()
-	err := q.Shutdown(ctx)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorContains(t, err, "pread blocking pipe (8 bytes at offset 0)")
-	unblock()
-	require.NoError(t, q.Close())
+	// A signal, as Go's own, may end what blocks: with ECANCELED once the queue is
+	// closed. Then another has its turn.
+	for interrupted := true; interrupted; {
+		q, b := newQueue(t, 4), newBuffer(t, 8)
+		f, unblock := newBlockingPipe(t, direct)
+		var submitted sync.WaitGroup
+		submitted.Go(func() { // which waits for it where it is direct
+			_, err := q.Submit(ctxOf(t), Pread(f, b, 0))
+			assert.NoError(t, err)
+		})
+		require.Eventually(t, func() bool {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			return q.sending+q.blockers == 1
+		}, time.Minute, 100*time.Microsecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+		err := q.Shutdown(ctx)
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		interrupted = q.Stats().Cancelled > 0
+		if !interrupted {
+			require.ErrorContains(t, err, "pread blocking pipe (8 bytes at offset 0)")
+		}
+		unblock()
+		require.NoError(t, q.Close())
+		submitted.Wait()
+		require.Len(t, q.Completions(), 1)
+	}
 }
 
 // idle must not be true while a sender is at work, even if all that it has sent
