@@ -506,13 +506,18 @@ func exhaust(t *testing.T, q *Queue) func() {
 	}
 	require.NotEmpty(t, taken)
 	return func() {
+		// Nobody else is to read what was taken, nor to give up meanwhile, however long
+		// this takes: neither can be without mu, but for who waits in the kernel already.
+		for q.mu.Lock(); q.leading; q.mu.Lock() {
+			q.mu.Unlock()
+			time.Sleep(time.Millisecond)
+		}
+		defer q.mu.Unlock()
+		q.tries = 0 // else the next gives up at once, as those behind the last delay do
 		for _, cb := range taken {
 			var ev event
 			require.Equal(t, syscall.EINPROGRESS, sysCancel(q.ring.ctx, cb.addr, &ev))
 		}
-		// They do not signal the eventfd of q, so nobody else reads them until
-		// there is room again, that is, until they were read: all at once, as
-		// the reaper could be at it after the first.
 		for left := len(taken); left > 0; {
 			left -= readCounter(t, counter)
 		}
@@ -566,12 +571,7 @@ func TestKernelHasRoomAgain(t *testing.T) {
 			done <- err
 		}()
 		require.Eventually(t, func() bool { return q.Stats().InFlight == 1 || len(done) == 1 }, time.Minute, 10*time.Microsecond)
-		func() { // nobody gives up meanwhile, however long it takes
-			q.mu.Lock()
-			defer q.mu.Unlock()
-			giveBack()
-			q.tries = 0 // else the next gives up at once, as those behind the last delay do
-		}()
+		giveBack()
 		err = <-done
 	}
 	require.NoError(t, err)
