@@ -205,6 +205,22 @@ func TestBeforeAStuckPortion(t *testing.T) {
 	submitted.Wait()
 }
 
+// mustNotLead has somebody lead for the operation of this number in slot 0, who is to
+// return at once.
+func mustNotLead(t *testing.T, q *Queue, number uint64, otherwise string) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		q.leadOn(0, number)
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Error(otherwise)
+	}
+}
+
 // A slot is used again: whoever comes late for a lone operation that has
 // completed must not wait for the next one in its slot, which has a leader.
 func TestLeadOnLate(t *testing.T) {
@@ -212,16 +228,7 @@ func TestLeadOnLate(t *testing.T) {
 	q.mu.Lock()
 	q.slots[0].lone = 7
 	q.mu.Unlock()
-	late := make(chan struct{})
-	go func() {
-		q.leadOn(0, 6)
-		close(late)
-	}()
-	select {
-	case <-late:
-	case <-time.After(time.Minute):
-		t.Error("it waits for the operation of another")
-	}
+	mustNotLead(t, q, 6, "it waits for the operation of another")
 	q.mu.Lock()
 	require.False(t, q.leading)
 	q.slots[0].lone = 0
@@ -234,16 +241,7 @@ func TestLeadBesideTheLeader(t *testing.T) {
 	q.mu.Lock()
 	q.slots[0].lone, q.slots[0].stage, q.leading = 7, stageSent, true
 	q.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		q.leadOn(0, 7)
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(time.Minute):
-		t.Error("it waits in the kernel beside the leader")
-	}
+	mustNotLead(t, q, 7, "it waits in the kernel beside the leader")
 	q.mu.Lock()
 	require.True(t, q.leading)
 	q.slots[0].lone, q.slots[0].stage, q.leading = 0, stageIdle, false
