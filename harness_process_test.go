@@ -104,7 +104,15 @@ func TestHarnessChildHoldsNothing(t *testing.T) {
 	cmd := exec.CommandContext(ctxOf(t), "cat") // ends with its input
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
+	// When Start returns, the child may still have its parent's memory (seen with
+	// Linux 6.12.117). An answer shows that it runs its own program.
+	_, err = in.Write([]byte{'\n'})
+	require.NoError(t, err)
+	_, err = io.ReadFull(out, make([]byte, 1))
+	require.NoError(t, err)
 	theirs := holdings(t, cmd.Process.Pid)
 	ours := holdings(t, os.Getpid())
 	require.NoError(t, in.Close())
