@@ -7,4 +7,4 @@ cd "$(dirname -- "$0")/.."
 in_module ./cmd/aio go build -o "$PWD/bin/aio" .
 cc=$(go env CC)
 # shellcheck disable=SC2086 # it may hold flags
-run $cc -O2 -Wall -Wextra -o bin/aio-plain cmd/aio/plain/plain.c -laio
+run $cc -O2 -Wall -Wextra -pthread -o bin/aio-plain cmd/aio/plain/plain.c -laio

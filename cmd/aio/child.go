@@ -35,11 +35,12 @@ var rivals = []rival{
 	goRival("channel"),
 	goRival("do"),
 	goRival("reap"),
-	{name: "c", missing: missingPlain, command: plainCommand, parse: parseTrial},
+	plainRival("c"),
 	fioRival("libaio"),
 	fioRival("io_uring"),
 	goRival("readat"),
-	twoRival(),
+	twoRival(goRival("reap-2")),
+	twoRival(plainRival("c-2", "two")),
 	streamRival(),
 }
 
@@ -82,8 +83,7 @@ func goRival(name string) rival {
 
 // twoRival is for what its two contexts gain over one, where the processor is all
 // that counts.
-func twoRival() rival {
-	r := goRival("reap-2")
+func twoRival(r rival) rival {
 	r.only = "zram"
 	return r
 }
@@ -115,6 +115,18 @@ func missingPlain(self string) string {
 		return fmt.Sprintf("%v: make build compiles it", err)
 	}
 	return ""
+}
+
+// plainRival is the C program, with arguments behind the usual ones.
+func plainRival(name string, more ...string) rival {
+	return rival{
+		name:    name,
+		missing: missingPlain,
+		command: func(self string, t *trialCommand, w workload, userReap bool) []string {
+			return append(plainCommand(self, t, w, userReap), more...)
+		},
+		parse: parseTrial,
+	}
 }
 
 func plainCommand(self string, t *trialCommand, w workload, userReap bool) []string {

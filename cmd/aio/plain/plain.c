@@ -4,19 +4,20 @@
  * one io_getevents brought back, and reads the clock once for each batch. Every
  * slot has one iocb and one buffer for the whole run.
  *
- *   aio-plain FILE SIZE BLOCK DEPTH read|write random|seq WARMUP SECONDS SEED [userreap]
+ *   aio-plain FILE SIZE BLOCK DEPTH read|write random|seq WARMUP SECONDS SEED [userreap] [two]
  *
  * The file holds the pattern of the seed. After a run of reads some buffers are
  * compared with it. Writes write the pattern of other blocks, and some of the blocks
  * that were written last are read back. The result is one line of JSON.
  *
  * userreap takes completions from the ring that the kernel shares, and calls
- * io_getevents only to wait.
+ * io_getevents only to wait. two has two such threads, with a context and DEPTH each.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <libaio.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -75,24 +76,32 @@ static int matches(const uint64_t *words, int64_t block, size_t bytes) {
 #define SUB_BITS 6
 #define SUB (1 << SUB_BITS)
 
-static uint64_t buckets[64 * SUB], operations;
+struct latencies {
+	uint64_t buckets[64 * SUB], operations;
+};
 
-static void record(uint64_t ns) {
+static void record(struct latencies *l, uint64_t ns) {
 	if (ns < SUB) {
-		buckets[ns]++;
+		l->buckets[ns]++;
 	} else {
 		int shift = 63 - __builtin_clzll(ns) - SUB_BITS;
-		buckets[(shift + 1) * SUB + (int)(ns >> shift) - SUB]++;
+		l->buckets[(shift + 1) * SUB + (int)(ns >> shift) - SUB]++;
 	}
-	operations++;
+	l->operations++;
 }
 
-static double percentile_us(double percent) {
-	uint64_t want = (uint64_t)(percent / 100 * (double)operations + 0.5), seen = 0;
+static void add(struct latencies *to, const struct latencies *l) {
+	for (int i = 0; i < 64 * SUB; i++)
+		to->buckets[i] += l->buckets[i];
+	to->operations += l->operations;
+}
+
+static double percentile_us(const struct latencies *l, double percent) {
+	uint64_t want = (uint64_t)(percent / 100 * (double)l->operations + 0.5), seen = 0;
 	if (want < 1)
 		want = 1;
 	for (int i = 0; i < 64 * SUB; i++) {
-		seen += buckets[i];
+		seen += l->buckets[i];
 		if (seen >= want) {
 			if (i < SUB)
 				return i / 1e3;
@@ -173,21 +182,39 @@ static int reap(io_context_t ctx, struct io_event *events, int most) {
 
 /* ---- the run ---- */
 
-static int64_t blocks, cursor;
-static int is_random;
-static uint64_t state;
+static const char *path;
+static size_t block;
+static int depth, is_write, is_random;
+static int64_t blocks;
+static uint64_t warm_up, measured; /* ns */
 
-static int64_t next_block(void) {
+/* One thread with its context, and what came of it. */
+struct loop {
+	pthread_t thread;
+	int64_t cursor;
+	uint64_t state;
+	struct latencies latencies;
+	uint64_t elapsed_ns;
+	int64_t cpu_ns, switches;
+	int threads;
+
+	/* for verify */
+	int fd;
+	uint64_t **buffers;
+	int64_t *last;
+};
+
+static int64_t next_block(struct loop *l) {
 	if (!is_random) {
-		int64_t b = cursor++;
-		if (cursor == blocks)
-			cursor = 0;
+		int64_t b = l->cursor++;
+		if (l->cursor == blocks)
+			l->cursor = 0;
 		return b;
 	}
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (int64_t)((unsigned __int128)state * (uint64_t)blocks >> 64);
+	l->state ^= l->state << 13;
+	l->state ^= l->state >> 7;
+	l->state ^= l->state << 17;
+	return (int64_t)((unsigned __int128)l->state * (uint64_t)blocks >> 64);
 }
 
 static void submit(io_context_t ctx, int n, struct iocb **list) {
@@ -203,7 +230,7 @@ static void submit(io_context_t ctx, int n, struct iocb **list) {
 }
 
 /* Other slots may have written to the same place, at the same time too. */
-static int matches_any(const uint64_t *words, int depth, int64_t per, int64_t i) {
+static int matches_any(const uint64_t *words, int64_t per, int64_t i) {
 	for (int s = 0; s < depth; s++)
 		if (*words == first_word(s * per + i))
 			return matches(words, s * per + i, PATTERN_BLOCK);
@@ -211,20 +238,20 @@ static int matches_any(const uint64_t *words, int depth, int64_t per, int64_t i)
 }
 
 /* verify checks what the last operations of some slots have moved, and returns of how many. */
-static int verify(int fd, int is_write, int depth, size_t block, uint64_t **buffers, const int64_t *last) {
+static int verify(const struct loop *l) {
 	int64_t per = (int64_t)block / PATTERN_BLOCK;
 	int checked = 0;
 	for (int s = 0; s < depth; s += 1 + depth / SAMPLE, checked++) {
 		if (!is_write) {
-			if (!matches(buffers[s], last[s] * per, block))
-				die("wrong content at offset %lld", (long long)last[s] * (long long)block);
+			if (!matches(l->buffers[s], l->last[s] * per, block))
+				die("wrong content at offset %lld", (long long)l->last[s] * (long long)block);
 			continue;
 		}
-		if (pread(fd, buffers[0], block, last[s] * (off_t)block) != (ssize_t)block)
+		if (pread(l->fd, l->buffers[0], block, l->last[s] * (off_t)block) != (ssize_t)block)
 			die("reading back: %s", strerror(errno));
 		for (int64_t i = 0; i < per; i++)
-			if (!matches_any(buffers[0] + i * WORDS, depth, per, i))
-				die("wrong content at offset %lld", (long long)last[s] * (long long)block + i * PATTERN_BLOCK);
+			if (!matches_any(l->buffers[0] + i * WORDS, per, i))
+				die("wrong content at offset %lld", (long long)l->last[s] * (long long)block + i * PATTERN_BLOCK);
 	}
 	return checked;
 }
@@ -236,23 +263,11 @@ static void *allocate(size_t align, size_t size) {
 	return memset(p, 0, size);
 }
 
-int main(int argc, char **argv) {
-	if (argc < 10)
-		die("usage: aio-plain FILE SIZE BLOCK DEPTH read|write random|seq WARMUP SECONDS SEED [userreap]");
-	size_t block = strtoull(argv[3], NULL, 10);
-	int depth = atoi(argv[4]), is_write = !strcmp(argv[5], "write");
-	uint64_t warm_up = (uint64_t)(atof(argv[7]) * 1e9), measured = (uint64_t)(atof(argv[8]) * 1e9);
-	if (block < PATTERN_BLOCK || depth < 1)
-		die("BLOCK must be at least %d, DEPTH at least 1", PATTERN_BLOCK);
-	blocks = strtoll(argv[2], NULL, 10) / (int64_t)block;
-	is_random = !strcmp(argv[6], "random");
-	seed = strtoull(argv[9], NULL, 10);
-	user_reap = argc > 10 && !strcmp(argv[10], "userreap");
-	state = now_ns() | 1;
-
-	int fd = open(argv[1], (is_write ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC);
+static void *run(void *arg) {
+	struct loop *l = arg;
+	int fd = open(path, (is_write ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC);
 	if (fd < 0)
-		die("%s: %s", argv[1], strerror(errno));
+		die("%s: %s", path, strerror(errno));
 	io_context_t ctx = 0;
 	int err = io_setup(depth, &ctx);
 	if (err < 0)
@@ -281,7 +296,7 @@ int main(int argc, char **argv) {
 		uint64_t now = now_ns();
 		for (int i = 0; i < batch; i++) {
 			int s = (int)(list[i] - iocbs);
-			last[s] = next_block();
+			last[s] = next_block(l);
 			sent[s] = now;
 			if (is_write)
 				io_prep_pwrite(list[i], fd, buffers[s], block, last[s] * (long long)block);
@@ -300,23 +315,78 @@ int main(int argc, char **argv) {
 				die("a request ended with %ld instead of %zu", (long)events[i].res, block);
 			warm += !begin;
 			if (begin && !end)
-				record(now - sent[events[i].obj - iocbs]);
+				record(&l->latencies, now - sent[events[i].obj - iocbs]);
 			if (!end)
 				list[batch++] = events[i].obj;
 		}
 		if (!begin && now - start >= warm_up && warm >= depth) {
-			getrusage(RUSAGE_SELF, &before);
+			getrusage(RUSAGE_THREAD, &before);
 			begin = now_ns();
-		} else if (begin && !end && now - begin >= measured && operations >= (uint64_t)depth) {
-			getrusage(RUSAGE_SELF, &after);
+		} else if (begin && !end && now - begin >= measured && l->latencies.operations >= (uint64_t)depth) {
+			getrusage(RUSAGE_THREAD, &after);
 			end = now_ns();
 			batch = 0;
 		}
 	}
-	int peak = threads(), checked = verify(fd, is_write, depth, block, buffers, last);
-	printf("{\"ops\":%llu,\"elapsed_ns\":%llu,\"cpu_ns\":%lld,\"allocs\":0,\"vol_ctx_switches\":%ld,\"threads\":%d,"
+	l->elapsed_ns = end - begin;
+	l->cpu_ns = cpu_ns(&after) - cpu_ns(&before);
+	l->switches = after.ru_nvcsw - before.ru_nvcsw;
+	l->threads = threads();
+	l->fd = fd;
+	l->buffers = buffers;
+	l->last = last;
+	return NULL;
+}
+
+int main(int argc, char **argv) {
+	if (argc < 10)
+		die("usage: aio-plain FILE SIZE BLOCK DEPTH read|write random|seq WARMUP SECONDS SEED [userreap] [two]");
+	path = argv[1];
+	block = strtoull(argv[3], NULL, 10);
+	depth = atoi(argv[4]);
+	is_write = !strcmp(argv[5], "write");
+	is_random = !strcmp(argv[6], "random");
+	warm_up = (uint64_t)(atof(argv[7]) * 1e9);
+	measured = (uint64_t)(atof(argv[8]) * 1e9);
+	seed = strtoull(argv[9], NULL, 10);
+	if (block < PATTERN_BLOCK || depth < 1)
+		die("BLOCK must be at least %d, DEPTH at least 1", PATTERN_BLOCK);
+	blocks = strtoll(argv[2], NULL, 10) / (int64_t)block;
+	static struct loop loops[2];
+	int n = 1;
+	for (int i = 10; i < argc; i++) {
+		user_reap |= !strcmp(argv[i], "userreap");
+		if (!strcmp(argv[i], "two"))
+			n = 2;
+	}
+
+	for (int i = 0; i < n; i++) {
+		loops[i].state = (now_ns() + (uint64_t)i) | 1;
+		loops[i].cursor = blocks / n * i;
+		if (i > 0 && pthread_create(&loops[i].thread, NULL, run, &loops[i]) != 0)
+			die("no thread");
+	}
+	run(&loops[0]);
+	if (n == 2)
+		pthread_join(loops[1].thread, NULL);
+
+	struct loop *sum = &loops[0];
+	int verified = verify(sum); /* when nobody writes any more */
+	for (int i = 1; i < n; i++) {
+		struct loop *l = &loops[i];
+		verified += verify(l);
+		add(&sum->latencies, &l->latencies);
+		if (l->elapsed_ns > sum->elapsed_ns)
+			sum->elapsed_ns = l->elapsed_ns;
+		if (l->threads > sum->threads)
+			sum->threads = l->threads;
+		sum->cpu_ns += l->cpu_ns;
+		sum->switches += l->switches;
+	}
+	printf("{\"ops\":%llu,\"elapsed_ns\":%llu,\"cpu_ns\":%lld,\"allocs\":0,\"vol_ctx_switches\":%lld,\"threads\":%d,"
 	       "\"p50_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,\"verified\":%d}\n",
-	       (unsigned long long)operations, (unsigned long long)(end - begin), (long long)(cpu_ns(&after) - cpu_ns(&before)),
-	       after.ru_nvcsw - before.ru_nvcsw, peak, percentile_us(50), percentile_us(99), percentile_us(99.9), checked);
+	       (unsigned long long)sum->latencies.operations, (unsigned long long)sum->elapsed_ns, (long long)sum->cpu_ns,
+	       (long long)sum->switches, sum->threads, percentile_us(&sum->latencies, 50), percentile_us(&sum->latencies, 99),
+	       percentile_us(&sum->latencies, 99.9), verified);
 	return 0;
 }
