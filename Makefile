@@ -19,7 +19,7 @@ deps: ## install what is missing for building and testing
 build: deps ## build the command-line tool into bin/
 	@scripts/build.sh
 
-demo: deps ## build the tool and run its benchmark (FILE=path SIZE=256MiB)
+demo: deps ## build the tool and run its benchmark (FILE=path SIZE=1GiB)
 	@scripts/demo.sh
 
 compare: ## compare with fio, a C program and os.File.ReadAt (SHORT=1 FILE=path SIZE=512MiB)
@@ -32,7 +32,7 @@ test-disks: deps ## the tests that mount file systems of their own, as root, wit
 	@scripts/deps.sh disks
 	@scripts/test-disks.sh
 
-test-deep: deps ## the tests under sanitizers and checks, on one processor, repeated
+test-deep: deps ## the tests under sanitizers and checks, on one processor, repeated (each alone: make test-race, test-asan ...)
 	@scripts/deps.sh disks
 	@scripts/test-deep.sh
 

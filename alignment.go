@@ -5,15 +5,15 @@ import "fmt"
 // Alignment is what direct I/O on a file demands, in bytes. The zero value
 // means that there is no demand, as for buffered I/O.
 type Alignment struct {
-	Memory int // of the address of the memory
-	Offset int // of the offset in the file, and of the length
+	Memory int // of the address of the memory; 0: none
+	Offset int // of the offset in the file, and of the length; 0: none, so do not divide by it unasked
 	// Source is where the numbers come from.
 	Source AlignmentSource
 }
 
-// Known says whether the demand is known. Where it is not, the numbers are a
-// cautious guess: the File's own methods keep to it, and of operations that are
-// given to a Queue the kernel judges, with EINVAL.
+// Known says whether there is a demand and somebody told it. Where there is one and
+// nobody did, the numbers are a cautious guess: the File's own methods keep to it,
+// and of operations that are given to a Queue the kernel judges, with EINVAL.
 func (a Alignment) Known() bool {
 	return a.Memory > 0 && a.Offset > 0 && a.Source != AlignmentGuess
 }

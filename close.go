@@ -112,7 +112,7 @@ func (q *Queue) stillInFlight(cause error) error {
 	}
 	return &Error{
 		Op: "close", Err: cause, also: ErrInFlight,
-		Detail: fmt.Sprintf("%d operations are still in flight: %s", n, strings.Join(names, "; ")),
+		Detail: fmt.Sprintf("%s still in flight: %s", counted(n, "operation"), strings.Join(names, "; ")),
 	}
 }
 

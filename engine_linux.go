@@ -28,7 +28,7 @@ func makeEventfd() (int, error) {
 	case syscall.ENOSYS:
 		e.Detail = "this kernel has no eventfd (CONFIG_EVENTFD), or a seccomp profile hides it"
 	case syscall.EPERM, syscall.EACCES:
-		e.Detail = "not permitted: a seccomp profile denies eventfd2; allow it"
+		e.Detail = "a seccomp profile denies eventfd2; allow it"
 	}
 	return -1, e
 }

@@ -32,7 +32,7 @@ var (
 
 	// ErrFreed: the Buffer was freed, or put back into its Pool, before
 	// (EFAULT).
-	ErrFreed error = &sentinel{"buffer already freed", syscall.EFAULT}
+	ErrFreed error = &sentinel{"buffer already freed or put back", syscall.EFAULT}
 
 	// ErrMisaligned: an address, offset or length breaks the alignment rule of
 	// direct I/O (EINVAL).
@@ -134,4 +134,12 @@ var _ error = (*Error)(nil)
 func asErrno(err error) syscall.Errno {
 	errno, _ := err.(syscall.Errno)
 	return errno
+}
+
+// counted is a number of things, for messages.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -65,7 +65,7 @@ func TestErrorPromises(t *testing.T) {
 		{
 			openError("/proc/self/status", os.O_RDONLY, &os.PathError{Op: "open", Err: syscall.EINVAL}),
 			[]error{ErrNoDirectIO, errors.ErrUnsupported, syscall.EINVAL},
-			"libaio: open /proc/self/status: invalid argument: the file system refused O_DIRECT: it has no direct I/O",
+			"libaio: open /proc/self/status: invalid argument: the file system refused O_DIRECT: it has no direct I/O; for buffered I/O there is FileOptions.Buffered",
 		},
 		{
 			openError("a\x00b", os.O_RDONLY, &os.PathError{Op: "open", Err: syscall.EINVAL}),
@@ -73,7 +73,7 @@ func TestErrorPromises(t *testing.T) {
 			"libaio: open a\x00b: invalid argument",
 		},
 		{ErrQueueFull, []error{ErrQueueFull, syscall.EAGAIN}, "queue full"},
-		{ErrFreed, []error{ErrFreed, syscall.EFAULT}, "buffer already freed"},
+		{ErrFreed, []error{ErrFreed, syscall.EFAULT}, "buffer already freed or put back"},
 	} {
 		assert.Equal(t, c.says, c.err.Error())
 		for _, target := range all {

@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/golibaio/libaio"
 )
@@ -37,6 +38,102 @@ func Example() {
 	check(c.Err)
 	fmt.Printf("tag %d: %d bytes: %s\n", c.Tag, c.N, c.Buffer.Bytes()[:11])
 	// Output: tag 7: 4096 bytes: hello, disk
+}
+
+// A write-ahead log with group commit: whoever commits while a sync is under way
+// shares the next one.
+func ExampleWriter_groupCommit() {
+	dir, err := os.MkdirTemp(os.Getenv("LIBAIO_TEST_DIR"), "libaio-example-")
+	check(err)
+	defer os.RemoveAll(dir)
+	f, err := libaio.Create(filepath.Join(dir, "log"))
+	check(err)
+	defer f.Close()
+	check(f.Preallocate(0, 1<<20)) // no Truncate: see docs/files.md
+	w, err := libaio.NewWriter(f, nil)
+	check(err)
+	defer w.Close()
+
+	var mu sync.Mutex      // of w, and of what follows
+	var syncing sync.Mutex // of the sync
+	var written, durable int64
+	commit := func(record string) error {
+		mu.Lock()
+		n, err := w.Write([]byte(record))
+		written += int64(n)
+		mine := written
+		mu.Unlock()
+		if err != nil {
+			return err
+		}
+		syncing.Lock() // others append meanwhile
+		defer syncing.Unlock()
+		if durable >= mine {
+			return nil // the one before me has synced mine as well
+		}
+		mu.Lock()
+		upTo, err := written, w.Flush()
+		mu.Unlock()
+		if err == nil {
+			err = f.Datasync()
+		}
+		if err == nil {
+			durable = upTo
+		}
+		return err
+	}
+
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() { check(commit(fmt.Sprintf("record %d\n", i))) })
+	}
+	wg.Wait()
+	size, err := f.Size()
+	check(err)
+	fmt.Println(size, "bytes are durable:", durable)
+	// Output: 90 bytes are durable: 90
+}
+
+// A loop of one goroutine that keeps a depth in flight, without a channel.
+func ExampleQueue_Reap() {
+	dir, err := os.MkdirTemp(os.Getenv("LIBAIO_TEST_DIR"), "libaio-example-")
+	check(err)
+	defer os.RemoveAll(dir)
+	f, err := libaio.Create(filepath.Join(dir, "data"))
+	check(err)
+	defer f.Close()
+	const block, blocks, depth = 4096, 64, 8
+	check(f.Truncate(blocks * block))
+
+	pool, err := libaio.NewPool(block, block)
+	check(err)
+	defer pool.Close()
+	q, err := libaio.NewQueue(depth, &libaio.Options{Polled: true})
+	check(err)
+	defer q.Close()
+
+	ctx := context.Background()
+	next, read := int64(0), 0
+	ops, done := make([]libaio.Op, 0, depth), make([]libaio.Completion, depth)
+	for read < blocks {
+		for ; q.Stats().InFlight+len(ops) < depth && next < blocks; next++ {
+			b, err := pool.Get()
+			check(err)
+			ops = append(ops, libaio.Pread(f, b, next*block))
+		}
+		_, err := q.Submit(ctx, ops...) // one io_submit for all, or few
+		check(err)
+		ops = ops[:0]
+		n, err := q.Reap(ctx, done, 1)
+		check(err)
+		for _, c := range done[:n] {
+			check(c.Err)
+			check(pool.Put(c.Buffer))
+		}
+		read += n
+	}
+	fmt.Println(read, "blocks were read")
+	// Output: 64 blocks were read
 }
 
 func check(err error) {

@@ -322,7 +322,7 @@ func TestShutdown(t *testing.T) {
 		err = q.Shutdown(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorIs(t, err, ErrInFlight)
-		require.ErrorContains(t, err, "1 operations are still in flight: pread "+f.Name()+" (4096 bytes at offset 0)")
+		require.ErrorContains(t, err, "1 operation still in flight: pread "+f.Name()+" (4096 bytes at offset 0)")
 	}
 	_, err = q.Do(ctxOf(t), Pread(f, b, 0))
 	require.ErrorIs(t, err, os.ErrClosed)

@@ -118,7 +118,7 @@ func OpenFileWith(name string, flag int, perm os.FileMode, opts *FileOptions) (*
 		f.Close()
 		return nil, &Error{
 			Op: "open", File: name, Err: ErrNoDirectIO,
-			Detail: "statx says that this file has no direct I/O, though open accepts O_DIRECT",
+			Detail: "statx says that this file has no direct I/O, though open accepts O_DIRECT; for buffered I/O there is FileOptions.Buffered",
 		}
 	}
 	return f, nil
@@ -165,7 +165,7 @@ func openError(name string, flag int, err error) error {
 		e.Detail = "pipes and character devices have no direct I/O: open it with the os package, and give it to NewFile"
 	case opensBuffered(name, flag):
 		e.also = ErrNoDirectIO
-		e.Detail = "the file system refused O_DIRECT: it has no direct I/O"
+		e.Detail = "the file system refused O_DIRECT: it has no direct I/O; for buffered I/O there is FileOptions.Buffered"
 	}
 	return e
 }

@@ -147,12 +147,12 @@ func (b *Buffer) unretirable(op string, s uint64) error {
 	case pins(s) != 0:
 		return &Error{
 			Op: op, Err: ErrInFlight,
-			Detail: fmt.Sprintf("%d operations on the buffer have not completed: wait for them, or use Release", pins(s)),
+			Detail: fmt.Sprintf("%s on the buffer not completed: wait for that, or use Release", counted(int(pins(s)), "operation")),
 		}
 	}
 	return &Error{
 		Op: op, Err: ErrShared,
-		Detail: fmt.Sprintf("%d references beside this one: use Release, which gives back one", references(s)),
+		Detail: fmt.Sprintf("%s beside this one: use Release, which gives back one", counted(int(references(s)), "reference")),
 	}
 }
 

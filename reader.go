@@ -60,8 +60,9 @@ type ReaderOptions struct {
 	Depth int
 }
 
-// NewReader makes a Reader of f, with Depth Buffers of BlockSize. The first Read or
-// WriteTo begins to read ahead. Close it when done; f stays open.
+// NewReader makes a Reader of f, with memory for Depth blocks in one Buffer. The
+// first Read or WriteTo begins to read ahead. Close it when done; f must stay open
+// until then, and does after it.
 func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	var o ReaderOptions
 	if opts != nil {

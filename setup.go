@@ -35,7 +35,7 @@ func setup(depth int) (uintptr, error) {
 	case syscall.ENOSYS:
 		e.Detail = "this kernel has no AIO (CONFIG_AIO), or a seccomp profile hides it"
 	case syscall.EPERM, syscall.EACCES:
-		e.Detail = "not permitted: a seccomp profile denies io_setup; allow io_setup, io_submit, io_getevents, io_cancel and io_destroy in it"
+		e.Detail = "a seccomp profile denies io_setup; allow io_setup, io_submit, io_getevents, io_cancel and io_destroy in it"
 	default:
 		e.Detail = fmt.Sprintf("depth %d", depth)
 	}

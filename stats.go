@@ -18,7 +18,7 @@ type Stats struct {
 	SubmitCalls    uint64        // calls of io_submit
 	PartialSubmits uint64        // calls of io_submit that took some but not all
 	Retries        uint64        // waits after EAGAIN before io_submit is called again
-	SubmitTime     time.Duration // time the batches took: more than microseconds each means that io_submit blocks
+	SubmitTime     time.Duration // time the batches took: about as long as the operations themselves means that io_submit blocks
 	Resumed        uint64        // remainders of short transfers that were asked for
 	Interrupted    uint64        // operations done again because a signal had ended them
 

@@ -54,8 +54,8 @@ type WriterOptions struct {
 	Depth int
 }
 
-// NewWriter makes a Writer of f, with Depth+1 Buffers of BlockSize. Close it when
-// done; f stays open.
+// NewWriter makes a Writer of f, with memory for Depth+1 blocks in one Buffer. Close
+// it when done; f must stay open until then, and does after it.
 //
 // A file that grows is written one operation at a time by some file systems. Where
 // the size is known, [File.Preallocate] and [File.Truncate] to it first. For a log

@@ -49,6 +49,16 @@ func TestAimsAreMetOrMissed(t *testing.T) {
 	}
 }
 
+func TestAimOfNothingHasNoVerdict(t *testing.T) {
+	c := cell{"zram", workloads[0], 1}
+	lines := aimLines(t, []*result{
+		{cell: c, contender: "c-2", rounds: outcomes(2000)},
+		{cell: c, contender: "c", rounds: outcomes(1000)},
+	})
+	require.Len(t, lines, 1)
+	assert.Equal(t, strings.Fields("zram randread-4k 1 IOPS, c-2 / c 2.00 2.00-2.00"), lines[0])
+}
+
 func TestAimsNeedBothContenders(t *testing.T) {
 	c := cell{"disk", workloads[0], 32}
 	assert.Empty(t, aimLines(t, []*result{{cell: c, contender: "channel", rounds: outcomes(1)}}))

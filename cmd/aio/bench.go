@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
 	"github.com/golibaio/libaio"
 )
@@ -19,7 +20,10 @@ type benchCommand struct {
 }
 
 // Validate is called by kong.
-func (c *benchCommand) Validate() error {
+func (c *benchCommand) Validate(given *kong.Context) error {
+	if err := checkGroups(given, c.Comparison.Compare); err != nil {
+		return err
+	}
 	if c.Comparison.Compare {
 		return c.Comparison.check(&c.benchOptions)
 	}
@@ -38,6 +42,9 @@ func (c *benchCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	if b.inMemory {
+		fmt.Fprintf(s.err, "no direct I/O was measured: the file system of %s takes O_DIRECT and keeps its files in memory; put --file on ext4, xfs or btrfs\n", b.File)
+	}
 	return writeReport(s.out, &c.benchOptions, rows)
 }
 
@@ -45,6 +52,7 @@ func (c *benchCommand) Run(ctx context.Context, s streams) error {
 type bench struct {
 	benchOptions
 	progress progress
+	inMemory bool // the file
 
 	// laidOut, where a test sets it, is called between writing and reading.
 	laidOut func()
@@ -71,6 +79,7 @@ func (b *bench) run(ctx context.Context) (rows []*row, err error) {
 		return nil, err
 	}
 	defer file.Close() // O_DIRECT leaves nothing that a close could fail to write
+	b.inMemory = !file.Direct()
 	t := &target{file: file, blocks: int64(b.Size) / blockSize, pattern: pattern{seed: rand.Uint64()}}
 	if err := b.layOut(ctx, t); err != nil {
 		return nil, err

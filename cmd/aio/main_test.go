@@ -109,6 +109,8 @@ func TestWrongCommandLine(t *testing.T) {
 		{[]string{"bench", "--size", "0"}, "--size 0: must be a multiple of 4096 bytes and at least 1.0 MiB"},
 		{[]string{"bench", "--size", "1GB"}, "--size 1000000000: must be a multiple of 4096 bytes"},
 		{[]string{"bench", "--size", "4KiB"}, "at least 1.0 MiB"},
+		{[]string{"bench", "--target", "loop"}, "--target has no meaning without --compare"},
+		{[]string{"bench", "--compare", "--duration", "1s"}, "--duration has no meaning with --compare"},
 		{[]string{"bench", "--depths", "0"}, "--depths 0: must be 1 to 4096"},
 		{[]string{"bench", "--depths", "1,4097"}, "--depths 4097: must be 1 to 4096"},
 		{[]string{"bench", "--depths", "8,8"}, "--depths 8: is named twice"},

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
 )
 
@@ -18,6 +19,10 @@ const (
 	closeTime = 50 * time.Millisecond
 	// shortest is the least duration that still says something.
 	shortest = 20 * time.Millisecond
+
+	// The groups of flags.
+	withCompare    = "With --compare:"
+	withoutCompare = "Without --compare:"
 )
 
 // benchOptions are the flags of aio bench.
@@ -28,6 +33,20 @@ type benchOptions struct {
 	Rounds   int           `default:"${rounds}" placeholder:"N" help:"How often each measurement is made, all of them in turn (${default})."`
 	Duration time.Duration `default:"1s" placeholder:"TIME" group:"Without --compare:" help:"How long one measurement reads (${default})."`
 	Limit    time.Duration `default:"55s" placeholder:"TIME" group:"Without --compare:" help:"How long the whole run may take, writing the file included; measurements are made shorter to keep it (${default})."`
+}
+
+// checkGroups refuses flags of the benchmark in a comparison, and the other way round.
+func checkGroups(given *kong.Context, compare bool) error {
+	for _, p := range given.Path {
+		switch {
+		case p.Flag == nil || p.Flag.Group == nil:
+		case compare && p.Flag.Group.Key == withoutCompare:
+			return fmt.Errorf("--%s has no meaning with --compare: see aio bench --help", p.Flag.Name)
+		case !compare && p.Flag.Group.Key == withCompare:
+			return fmt.Errorf("--%s has no meaning without --compare: see aio bench --help", p.Flag.Name)
+		}
+	}
+	return nil
 }
 
 // Validate is called by kong. It refuses what can be known to be wrong before

@@ -82,6 +82,12 @@ func TestDirectIOThatIsIgnored(t *testing.T) {
 	assert.Equal(t, []string{"lost+found"}, names(t, dir))
 }
 
+func TestBenchTellsOfTmpfs(t *testing.T) {
+	o := runHere(t, "bench", "--file", filepath.Join(mount(t, "tmpfs", "size=4m"), "f"), "--size=1MiB", "--depths=1", "--rounds=1", "--duration=20ms")
+	require.Equal(t, 0, o.code, o.err)
+	assert.Contains(t, o.err, "no direct I/O was measured: the file system of ")
+}
+
 // The space that was free at the check can be gone at the write.
 func TestDiskFillsUp(t *testing.T) {
 	dir := mount(t, "tmpfs", "size=4m")

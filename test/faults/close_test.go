@@ -120,7 +120,7 @@ func TestShutdownGivesUp(t *testing.T) {
 		err := r.shutdown(tt.ctx)
 		require.ErrorIs(t, err, tt.want)
 		require.ErrorIs(t, err, libaio.ErrInFlight)
-		require.ErrorContains(t, err, "3 operations are still in flight")
+		require.ErrorContains(t, err, "3 operations still in flight")
 		for _, op := range []string{
 			"pread " + f.Name() + " (4096 bytes at offset 12288)",
 			"preadv " + f.Name() + " (12288 bytes at offset 16384)",
@@ -148,7 +148,7 @@ func TestShutdownNamesSome(t *testing.T) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	err := r.shutdown(ended)
-	require.ErrorContains(t, err, "20 operations are still in flight")
+	require.ErrorContains(t, err, "20 operations still in flight")
 	require.ErrorContains(t, err, "and 12 more")
 	r.open(gates...)
 	require.NoError(t, r.shutdown(context.Background()))
