@@ -173,7 +173,7 @@ func (c *trialCommand) newTrial() (*trial, error) {
 
 // slots is how many requests are in flight in all.
 func (c trialCommand) slots() int {
-	if c.Contender == "reap-2" {
+	if c.Contender == "reap-2" || c.Contender == "c-2" {
 		return 2 * c.Depth
 	}
 	return c.Depth
