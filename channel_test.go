@@ -113,6 +113,7 @@ func TestBogusFlagReachesTheKernel(t *testing.T) {
 		_, err := q.Do(ctxOf(t), Pwrite(f, b, 0).WithDurability(d).WithFlags(bogus))
 		require.ErrorIs(t, err, syscall.EOPNOTSUPP)
 		require.ErrorIs(t, err, errors.ErrUnsupported)
+		require.ErrorContains(t, err, "flags 0x40000000: ")
 	}
 }
 

@@ -151,9 +151,12 @@ func TestPriority(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, block, n)
 	}
-	_, err := q.Do(ctxOf(t), Pread(f, b, 0).WithPriority(-1))
-	require.ErrorIs(t, err, syscall.EINVAL)
-	_, err = q.Do(ctxOf(t), Fsync(f).WithPriority(PriorityIdle))
+	for p, said := range map[Priority]string{-1: "priority 0xffff has no class", 77: "priority 0x4d has no class"} {
+		_, err := q.Do(ctxOf(t), Pread(f, b, 0).WithPriority(p))
+		require.ErrorIs(t, err, syscall.EINVAL)
+		require.ErrorContains(t, err, said)
+	}
+	_, err := q.Do(ctxOf(t), Fsync(f).WithPriority(PriorityIdle))
 	require.ErrorIs(t, err, ErrInvalid)
 }
 

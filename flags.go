@@ -63,3 +63,6 @@ const (
 	PriorityBestEffort Priority = 2 << 13 // IOPRIO_CLASS_BE
 	PriorityIdle       Priority = 3 << 13 // IOPRIO_CLASS_IDLE
 )
+
+// hasClass says whether it is none, or one of the classes that there are.
+func (p Priority) hasClass() bool { return p == 0 || p >= PriorityRealTime }

@@ -262,16 +262,21 @@ func (o *Op) result(done int, res int64) (int, error) {
 // refused is the error of this operation with what the kernel says.
 func (o *Op) refused(errno syscall.Errno) *Error {
 	detail := ""
-	if errno == syscall.EBADF {
-		switch o.kind {
-		case KindPread, KindPreadv:
-			detail = o.file.onlyFor(false)
-		case KindPwrite, KindPwritev:
-			detail = o.file.onlyFor(true)
-		}
+	switch {
+	case errno == syscall.EBADF && o.reads():
+		detail = o.file.onlyFor(false)
+	case errno == syscall.EBADF && o.writes():
+		detail = o.file.onlyFor(true)
+	case errno == syscall.EOPNOTSUPP && o.flags != 0:
+		detail = fmt.Sprintf("flags %v: this kernel or this file does not take them; those that Probe finds it does", o.flags)
+	case errno == syscall.EINVAL && !o.priority.hasClass():
+		detail = fmt.Sprintf("priority %#x has no class: begin with PriorityRealTime, PriorityBestEffort or PriorityIdle", uint16(o.priority))
 	}
 	return o.failure(errno, detail)
 }
+
+func (o *Op) reads() bool  { return o.kind == KindPread || o.kind == KindPreadv }
+func (o *Op) writes() bool { return o.kind == KindPwrite || o.kind == KindPwritev }
 
 // resumable says whether the remainder behind done bytes is to be asked for.
 func (o *Op) resumable(done int) bool {
