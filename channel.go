@@ -19,8 +19,10 @@ import (
 // A Queue holds an AIO context, a descriptor (an eventfd), two goroutines and C
 // memory until Close. While reads, writes or syncs are in flight one OS thread waits
 // for them in the kernel, however many they are. None does while nothing is in
-// flight, or nothing but polls: these have the runtime's poller. With Options.Polled
-// there is no descriptor and no goroutine.
+// flight, or nothing but polls: these have the runtime's poller. As many busy Queues
+// are as many threads, of which Go allows 10000 and then ends the program
+// (runtime/debug.SetMaxThreads): share a Queue rather than have one for each file.
+// With Options.Polled there is no descriptor and no goroutine.
 type Queue struct {
 	depth  int
 	limit  int // of operations in flight and completions that are unread
@@ -48,6 +50,7 @@ type Queue struct {
 	returning   int           // Dos that have completed and not come back yet
 	gathering   bool          // a Do lets others run before it sends
 	hurry       int           // so many Dos are not to do so
+	leadHurry   int           // so many rounds of the leader do without a yield
 	events      []event       // of who reads the ring
 	yielded     time.Duration // when somebody last did: see yield.go
 	closed      bool

@@ -3,8 +3,6 @@ package libaio
 import (
 	"context"
 	"fmt"
-	"runtime"
-	"time"
 )
 
 // This file is the awaited operation: Do, and what it waits with.
@@ -60,7 +58,7 @@ func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	}
 	q.unlock()
 	if yield {
-		runtime.Gosched()
+		q.yield()
 	}
 
 	select {
@@ -79,13 +77,6 @@ func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 	return n, err
 }
 
-// A yield that took longer than slowYield shows that the processors are busy with
-// others, behind whom a Do must not queue. The next ungathered Dos do not yield.
-const (
-	slowYield  = 2 * time.Millisecond
-	ungathered = 1000
-)
-
 // flushTogether is flush for a Do. Completions come in bunches, and so do the next
 // Dos of those who waited for them: the first lets the others run before it sends
 // what they all have accepted. Held: mu, but not meanwhile.
@@ -99,13 +90,11 @@ func (q *Queue) flushTogether() {
 		q.gathering = true
 		q.watch() // if it takes too long
 		q.unlock()
-		start := time.Now()
-		runtime.Gosched()
-		took := time.Since(start)
+		busy := letOthersRun()
 		q.mu.Lock()
 		q.gathering = false
-		if took > slowYield {
-			q.hurry = ungathered
+		if busy {
+			q.hurry = hurried
 		}
 	}
 	q.flush()

@@ -2,7 +2,6 @@ package libaio
 
 import (
 	"context"
-	"runtime"
 	"syscall"
 	"time"
 )
@@ -59,13 +58,24 @@ func (q *Queue) leadUntilClosed() {
 			q.awaitEvents(1, q.patience())
 		}
 		q.woken = false
-		// Those who got something are to be heard first: what they submit may be
-		// done by then, and nobody need be woken for it.
-		q.unlock()
-		runtime.Gosched()
-		q.mu.Lock()
+		q.hearOthers()
 	}
 	q.unlock()
+}
+
+// hearOthers lets those run who got something: what they submit may be done by then,
+// and nobody need be woken for it. Held: mu, but not meanwhile.
+func (q *Queue) hearOthers() {
+	hurry := q.leadHurry > 0
+	q.unlock() // in any case: others want it, and it does what was left to be done
+	busy := !hurry && letOthersRun()
+	q.mu.Lock()
+	switch {
+	case hurry:
+		q.leadHurry--
+	case busy:
+		q.leadHurry = hurried
+	}
 }
 
 // patience is for how long the leader may wait for one completion: for ever where one
@@ -187,7 +197,8 @@ func (q *Queue) doLone(index uint32) {
 		res = -int64(asErrno(err))
 	}
 	switch {
-	case res == -int64(syscall.ESPIPE): // of a file without positions, which AIO does not mind
+	case res == -int64(syscall.ESPIPE), // of a file without positions, which AIO does not mind
+		res == -int64(syscall.EINTR): // which call does not return: again would take the file twice
 		q.enqueue(index)
 		q.flush()
 	case q.again(index, res):

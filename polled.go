@@ -2,7 +2,6 @@ package libaio
 
 import (
 	"context"
-	"runtime"
 )
 
 // This file is delivery without a channel: a queue that is polled has no
@@ -97,7 +96,7 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 	q.unlock()
 	<-q.polled.token
 	if yield {
-		runtime.Gosched()
+		q.yield()
 	}
 	if err != nil {
 		return n, reapError(err)

@@ -1,8 +1,17 @@
 package libaio
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
-// This file keeps the runtime's monitor quiet.
+// This file is about letting others run, and when not to.
+//
+// A yield puts the caller behind all goroutines that are ready. Where the processors
+// are busy with computing that takes tens of milliseconds, for each yield. So who
+// has yielded and found that it took long does without for a while.
+//
+// Yields keep the runtime's monitor quiet.
 //
 // To the runtime, a goroutine that goes from system call to system call without
 // waiting for another goroutine runs without a break. After 10 ms sysmon preempts
@@ -23,6 +32,35 @@ func (q *Queue) yieldDue() bool {
 	}
 	q.yielded = now
 	return true
+}
+
+// yield is for whom yieldDue has told to.
+func (q *Queue) yield() {
+	busy := letOthersRun()
+	next := monotonic() // what it took does not count
+	if busy {
+		next += yieldSeldom
+	}
+	q.mu.Lock()
+	q.yielded = max(q.yielded, next)
+	q.mu.Unlock()
+}
+
+const (
+	// slowYield is more than a yield takes among those that do I/O.
+	slowYield = 2 * time.Millisecond
+	// hurried is how many times in a row nobody yields after one that was slow, and
+	// yieldSeldom for how long, where sysmon is what a yield is for.
+	hurried     = 1000
+	yieldSeldom = time.Second
+)
+
+// letOthersRun is runtime.Gosched, and says whether it took long: the processors are
+// busy with others, behind whom an operation must not queue.
+func letOthersRun() (busy bool) {
+	start := monotonic()
+	runtime.Gosched()
+	return monotonic()-start > slowYield
 }
 
 var epoch = time.Now()

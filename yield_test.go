@@ -5,6 +5,7 @@ package libaio
 import (
 	"context"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -56,6 +57,77 @@ func TestYield(t *testing.T) {
 			require.Greater(t, yielded, 10)
 		})
 	}
+}
+
+// Behind goroutines that compute a yield takes long. Who finds that does without the
+// next ones: otherwise each operation would wait for its turn again.
+func TestNoYieldBehindOthers(t *testing.T) {
+	f, b := newFile(t, block), newBuffer(t, block)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	channel, polled := newQueue(t, 2), newPolledQueue(t, 2)
+	busy := func(t *testing.T) {
+		procs := runtime.GOMAXPROCS(1)
+		var halt atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for !halt.Load() {
+			}
+		})
+		t.Cleanup(func() {
+			halt.Store(true)
+			wg.Wait()
+			runtime.GOMAXPROCS(procs)
+		})
+	}
+	for name, test := range map[string]struct {
+		q    *Queue
+		call func()
+	}{
+		"Reap": {polled, func() {
+			_, err := polled.Reap(ctx, nil, 0)
+			require.NoError(t, err)
+		}},
+		"a lone Do": {channel, func() {
+			_, err := channel.Do(ctx, Pread(f, b, 0))
+			require.NoError(t, err)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range loneTimes + 1 {
+				test.call()
+			}
+			busy(t)
+			for range 100 { // of several attempts, as the scheduler may take the caller first
+				test.q.mu.Lock()
+				test.q.yielded = monotonic() - yieldAfter
+				test.q.mu.Unlock()
+				test.call()
+				test.q.mu.Lock()
+				later := test.q.yielded - monotonic()
+				test.q.mu.Unlock()
+				if later > 0 {
+					return
+				}
+			}
+			t.Fatal("the next call is to yield again")
+		})
+	}
+	t.Run("the leader", func(t *testing.T) {
+		busy(t)
+		for range 100 {
+			_, err := channel.Submit(ctx, Pread(f, b, 0))
+			require.NoError(t, err)
+			require.NoError(t, receive(t, channel, 1)[0].Err)
+			channel.mu.Lock()
+			hurry := channel.leadHurry
+			channel.mu.Unlock()
+			if hurry > 0 {
+				return
+			}
+		}
+		t.Fatal("it yields each time")
+	})
 }
 
 func TestYieldDue(t *testing.T) {
