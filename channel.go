@@ -49,8 +49,9 @@ type Queue struct {
 	alone       int           // Dos in a row that have found nothing in flight
 	returning   int           // Dos that have completed and not come back yet
 	gathering   bool          // a Do lets others run before it sends
-	hurry       int           // so many Dos are not to do so
-	leadHurry   int           // so many rounds of the leader do without a yield
+	gatherHaste haste         // of Dos that would gather
+	leadHaste   haste         // of the leader
+	loneHaste   haste         // of Reap and of Dos that are alone
 	events      []event       // of who reads the ring
 	yielded     time.Duration // when somebody last did: see yield.go
 	closed      bool

@@ -84,8 +84,7 @@ func (q *Queue) flushTogether() {
 	switch {
 	case q.gathering:
 		return // who gathers sends this too
-	case q.hurry > 0:
-		q.hurry--
+	case q.gatherHaste.hurry():
 	case q.returning > 0:
 		q.gathering = true
 		q.watch() // if it takes too long
@@ -93,9 +92,7 @@ func (q *Queue) flushTogether() {
 		busy := letOthersRun()
 		q.mu.Lock()
 		q.gathering = false
-		if busy {
-			q.hurry = hurried
-		}
+		q.gatherHaste.after(busy)
 	}
 	q.flush()
 }

@@ -66,16 +66,15 @@ func (q *Queue) leadUntilClosed() {
 // hearOthers lets those run who got something: what they submit may be done by then,
 // and nobody need be woken for it. Held: mu, but not meanwhile.
 func (q *Queue) hearOthers() {
-	hurry := q.leadHurry > 0
+	hurry := q.leadHaste.hurry()
 	q.unlock() // in any case: others want it, and it does what was left to be done
-	busy := !hurry && letOthersRun()
-	q.mu.Lock()
-	switch {
-	case hurry:
-		q.leadHurry--
-	case busy:
-		q.leadHurry = hurried
+	if hurry {
+		q.mu.Lock()
+		return
 	}
+	busy := letOthersRun()
+	q.mu.Lock()
+	q.leadHaste.after(busy)
 }
 
 // patience is for how long the leader may wait for one completion: for ever where one

@@ -775,7 +775,7 @@ func TestReturningSubmitTogether(t *testing.T) {
 			if q.stats.Submitted < uint64((i+1)*n) || len(q.pending) > 0 || q.sending > 0 {
 				return false
 			}
-			hurried, q.hurry = q.hurry > 0, 0
+			hurried, q.gatherHaste = q.gatherHaste.slow > 0, haste{}
 			return true
 		}, time.Minute, 100*time.Microsecond)
 		now := q.Stats().Batches

@@ -9,7 +9,8 @@ import (
 //
 // A yield puts the caller behind all goroutines that are ready. Where the processors
 // are busy with computing that takes tens of milliseconds, for each yield. So who
-// has yielded and found that it took long does without for a while.
+// finds that it took long, two times in a row, does without for a while. Once is no
+// sign: so a machine or a container looks that has used its share of processor time.
 //
 // Yields keep the runtime's monitor quiet.
 //
@@ -38,10 +39,10 @@ func (q *Queue) yieldDue() bool {
 func (q *Queue) yield() {
 	busy := letOthersRun()
 	next := monotonic() // what it took does not count
-	if busy {
+	q.mu.Lock()
+	if q.loneHaste.after(busy) {
 		next += yieldSeldom
 	}
-	q.mu.Lock()
 	q.yielded = max(q.yielded, next)
 	q.mu.Unlock()
 }
@@ -49,11 +50,41 @@ func (q *Queue) yield() {
 const (
 	// slowYield is more than a yield takes among those that do I/O.
 	slowYield = 2 * time.Millisecond
-	// hurried is how many times in a row nobody yields after one that was slow, and
-	// yieldSeldom for how long, where sysmon is what a yield is for.
+	// slowTimes is how many slow ones in a row it takes until nobody yields, hurried
+	// times, and yieldSeldom for how long where sysmon is what a yield is for.
+	slowTimes   = 2
 	hurried     = 1000
 	yieldSeldom = time.Second
 )
+
+// haste says when not to yield.
+type haste struct {
+	slow int // yields in a row that took long
+	left int // so many times there is to be none
+}
+
+// hurry is called for each, and says whether it is to be left out.
+func (h *haste) hurry() bool {
+	if h.left == 0 {
+		return false
+	}
+	h.left--
+	return true
+}
+
+// after is called after each, and says whether the next ones are to be left out.
+func (h *haste) after(busy bool) bool {
+	if !busy {
+		h.slow = 0
+		return false
+	}
+	h.slow = min(h.slow+1, slowTimes)
+	if h.slow < slowTimes {
+		return false
+	}
+	h.left = hurried
+	return true
+}
 
 // letOthersRun is runtime.Gosched, and says whether it took long: the processors are
 // busy with others, behind whom an operation must not queue.

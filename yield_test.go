@@ -120,7 +120,7 @@ func TestNoYieldBehindOthers(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, receive(t, channel, 1)[0].Err)
 			channel.mu.Lock()
-			hurry := channel.leadHurry
+			hurry := channel.leadHaste.left
 			channel.mu.Unlock()
 			if hurry > 0 {
 				return
@@ -128,6 +128,25 @@ func TestNoYieldBehindOthers(t *testing.T) {
 		}
 		t.Fatal("it yields each time")
 	})
+}
+
+// One slow yield alone is none of these.
+func TestHaste(t *testing.T) {
+	var h haste
+	for _, busy := range []bool{true, false, true, false} {
+		require.False(t, h.after(busy))
+		require.False(t, h.hurry())
+	}
+	require.False(t, h.after(true))
+	require.True(t, h.after(true))
+	for range hurried {
+		require.True(t, h.hurry())
+	}
+	require.False(t, h.hurry(), "one is tried again")
+	require.True(t, h.after(true), "and is enough")
+	h.left = 0
+	require.False(t, h.after(false))
+	require.False(t, h.after(true))
 }
 
 func TestYieldDue(t *testing.T) {
