@@ -321,9 +321,8 @@ func (f *File) TruncateContext(ctx context.Context, size int64) error {
 // Preallocate has the file system allocate the space for n bytes, at least 1, from
 // the offset on, and leaves the size as it is. A write that extends a file makes
 // io_submit block, which Truncate to the final size after Preallocate avoids, and
-// Preallocate alone does not.
-// EOPNOTSUPP, which is errors.ErrUnsupported, where the file system cannot. Stands
-// for fallocate(2) with FALLOC_FL_KEEP_SIZE.
+// Preallocate alone does not. EOPNOTSUPP, which is errors.ErrUnsupported, where the
+// file system cannot. Stands for fallocate(2) with FALLOC_FL_KEEP_SIZE.
 func (f *File) Preallocate(off, n int64) error {
 	if err := f.begin(context.Background(), "fallocate", 0, 0); err != nil {
 		return err

@@ -25,8 +25,8 @@ func (q *Queue) reapUntilClosed() {
 	// The error is that of Close, which ends the wait.
 	_ = conn.Read(func(uintptr) bool {
 		for q.reap() {
-			// Those who got something are to be heard first: what they submit may
-			// be done by then, and nobody need be woken for it.
+			// As hearOthers. It too to be in haste brought nothing: it is the runtime's
+			// poller that makes wait beside goroutines that compute.
 			runtime.Gosched()
 		}
 		return false

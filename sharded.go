@@ -25,8 +25,7 @@ type Sharded struct {
 
 // NewSharded makes as many Queues, at least 1, of this depth each. The options
 // are those of each; GOMAXPROCS is a good number, and each takes a thread, as Queue
-// tells. The errors are those of
-// [NewQueue]. Close it when done.
+// tells. The errors are those of [NewQueue]. Close it when done.
 func NewSharded(queues, depth int, opts *Options) (*Sharded, error) {
 	if queues < 1 || queues > maxDepth {
 		return nil, invalidf("queue", "%d queues: must be 1 to %d", queues, maxDepth)

@@ -12,12 +12,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Who goes from system call to system call yields in time: with one processor that
-// lets another goroutine run before it returns.
-func TestYield(t *testing.T) {
+// yielder is a call on a queue that goes from system call to system call.
+type yielder struct {
+	q    *Queue
+	call func()
+}
+
+func yielders(t *testing.T) map[string]yielder {
 	f, b := newFile(t, block), newBuffer(t, block)
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	t.Cleanup(cancel)
 	channel, polled := newQueue(t, 2), newPolledQueue(t, 2)
 	do := func(ctx context.Context) func() {
 		return func() {
@@ -25,17 +29,20 @@ func TestYield(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	for name, test := range map[string]struct {
-		q    *Queue
-		call func()
-	}{
+	return map[string]yielder{
 		"Reap": {polled, func() {
 			_, err := polled.Reap(ctx, nil, 0)
 			require.NoError(t, err)
 		}},
 		"a lone Do by pread":        {channel, do(context.Background())},
 		"a lone Do with a deadline": {channel, do(ctx)},
-	} {
+	}
+}
+
+// Who goes from system call to system call yields in time: with one processor that
+// lets another goroutine run before it returns.
+func TestYield(t *testing.T) {
+	for name, test := range yielders(t) {
 		t.Run(name, func(t *testing.T) {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 			for range loneTimes + 1 {
@@ -62,10 +69,6 @@ func TestYield(t *testing.T) {
 // Behind goroutines that compute a yield takes long. Who finds that does without the
 // next ones: otherwise each operation would wait for its turn again.
 func TestNoYieldBehindOthers(t *testing.T) {
-	f, b := newFile(t, block), newBuffer(t, block)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	channel, polled := newQueue(t, 2), newPolledQueue(t, 2)
 	busy := func(t *testing.T) {
 		procs := runtime.GOMAXPROCS(1)
 		var halt atomic.Bool
@@ -80,24 +83,15 @@ func TestNoYieldBehindOthers(t *testing.T) {
 			runtime.GOMAXPROCS(procs)
 		})
 	}
-	for name, test := range map[string]struct {
-		q    *Queue
-		call func()
-	}{
-		"Reap": {polled, func() {
-			_, err := polled.Reap(ctx, nil, 0)
-			require.NoError(t, err)
-		}},
-		"a lone Do": {channel, func() {
-			_, err := channel.Do(ctx, Pread(f, b, 0))
-			require.NoError(t, err)
-		}},
-	} {
+	for name, test := range yielders(t) {
 		t.Run(name, func(t *testing.T) {
 			for range loneTimes + 1 {
 				test.call()
 			}
 			busy(t)
+			test.q.mu.Lock()
+			test.q.loneHaste = haste{} // of an earlier test
+			test.q.mu.Unlock()
 			for range 100 { // of several attempts, as the scheduler may take the caller first
 				test.q.mu.Lock()
 				test.q.yielded = monotonic() - yieldAfter
@@ -114,14 +108,15 @@ func TestNoYieldBehindOthers(t *testing.T) {
 		})
 	}
 	t.Run("the leader", func(t *testing.T) {
+		q, f, b := newQueue(t, 2), newFile(t, block), newBuffer(t, block)
 		busy(t)
 		for range 100 {
-			_, err := channel.Submit(ctx, Pread(f, b, 0))
+			_, err := q.Submit(ctxOf(t), Pread(f, b, 0))
 			require.NoError(t, err)
-			require.NoError(t, receive(t, channel, 1)[0].Err)
-			channel.mu.Lock()
-			hurry := channel.leadHaste.left
-			channel.mu.Unlock()
+			require.NoError(t, receive(t, q, 1)[0].Err)
+			q.mu.Lock()
+			hurry := q.leadHaste.left
+			q.mu.Unlock()
 			if hurry > 0 {
 				return
 			}
