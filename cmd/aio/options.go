@@ -41,9 +41,9 @@ func checkGroups(given *kong.Context, compare bool) error {
 		switch {
 		case p.Flag == nil || p.Flag.Group == nil:
 		case compare && p.Flag.Group.Key == withoutCompare:
-			return fmt.Errorf("--%s has no meaning with --compare: see aio bench --help", p.Flag.Name)
+			return fmt.Errorf("--%s has no meaning with --compare", p.Flag.Name)
 		case !compare && p.Flag.Group.Key == withCompare:
-			return fmt.Errorf("--%s has no meaning without --compare: see aio bench --help", p.Flag.Name)
+			return fmt.Errorf("--%s has no meaning without --compare", p.Flag.Name)
 		}
 	}
 	return nil
