@@ -263,8 +263,10 @@ func (o *Op) result(done int, res int64) (int, error) {
 func (o *Op) refused(errno syscall.Errno) *Error {
 	detail := ""
 	switch {
-	case errno == syscall.EBADF && kinds[o.kind].data:
-		detail = o.file.onlyFor(kinds[o.kind].write)
+	case errno == syscall.EBADF && o.reads():
+		detail = o.file.onlyFor(false)
+	case errno == syscall.EBADF && o.writes():
+		detail = o.file.onlyFor(true)
 	case errno == syscall.EOPNOTSUPP && o.flags != 0:
 		detail = fmt.Sprintf("flags %v: this kernel or this file does not take them; those that Probe finds it does", o.flags)
 	case errno == syscall.EINVAL && !o.priority.hasClass():
@@ -272,6 +274,9 @@ func (o *Op) refused(errno syscall.Errno) *Error {
 	}
 	return o.failure(errno, detail)
 }
+
+func (o *Op) reads() bool  { return o.kind == KindPread || o.kind == KindPreadv }
+func (o *Op) writes() bool { return o.kind == KindPwrite || o.kind == KindPwritev }
 
 // resumable says whether the remainder behind done bytes is to be asked for.
 func (o *Op) resumable(done int) bool {
