@@ -18,8 +18,8 @@ var (
 // number of Readers may be on one File.
 type Reader struct {
 	f      *File
-	ctx    context.Context // of the reads; ended by Close
-	cancel context.CancelFunc
+	ctx    context.Context    // of the reads
+	cancel context.CancelFunc // by Close, of those ahead
 	reads  sync.WaitGroup
 	mem    *Buffer     // of all blocks
 	blocks []readBlock // a ring: those that are being read, in their order
@@ -83,7 +83,10 @@ func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	if o.Length > 0 {
 		r.end = o.Offset + o.Length
 	}
-	r.ctx, r.cancel = context.WithCancel(orBackground(o.Context))
+	r.ctx, r.cancel = orBackground(o.Context), func() {}
+	if r.ahead() {
+		r.ctx, r.cancel = context.WithCancel(r.ctx)
+	}
 	for i := range r.blocks {
 		r.blocks[i] = readBlock{buf: bufs[i], ready: make(chan struct{}, 1)}
 	}
@@ -172,10 +175,21 @@ func (r *Reader) ask(i int) {
 		return
 	}
 	r.next += int64(b.buf.size)
-	r.reads.Go(func() {
-		b.n, b.err = r.read(b.buf, off)
-		b.ready <- struct{}{}
-	})
+	if r.ahead() {
+		r.reads.Go(func() { r.load(b, off) })
+	} else {
+		r.load(b, off)
+	}
+}
+
+// ahead says whether any block is read before it is waited for. Of a single one the
+// caller would only wait for a goroutine that waits.
+func (r *Reader) ahead() bool { return len(r.blocks) > 1 }
+
+// load reads a block.
+func (r *Reader) load(b *readBlock, off int64) {
+	b.n, b.err = r.read(b.buf, off)
+	b.ready <- struct{}{}
 }
 
 // read reads a block, and no more of it than the blocks of the file up to the end.

@@ -76,6 +76,48 @@ func TestReaderReadsAhead(t *testing.T) {
 	require.Eventually(t, func() bool { return q.Stats().Submitted == 6 }, time.Minute, time.Millisecond)
 }
 
+// With one block nothing is ahead, and whoever reads waits himself.
+func TestReaderOfOneBlock(t *testing.T) {
+	f := newFile(t, 64*block)
+	f.queue = newQueue(t, 16)
+	r := newReader(t, f, &ReaderOptions{BlockSize: block, Depth: 1})
+	_, err := io.Copy(io.Discard, r)
+	require.NoError(t, err)
+	s := f.queue.Stats()
+	require.EqualValues(t, 65, s.Submitted, "the last finds the end")
+	require.EqualValues(t, loneTimes, s.Batches, "all others are a pread")
+}
+
+// As many writes as were asked for are in flight, and no more. One block is full
+// beside them, and who is done goes on with it.
+func TestWriterWritesBehind(t *testing.T) {
+	content := random(rand.New(rand.NewPCG(8, 9)), 20*block)
+	f := newFile(t, len(content))
+	ls := f.blockLocks()
+	all := span{0, int64(len(content))}
+	l, err := ls.lock(ctxOf(t), all, [2]span{all})
+	require.NoError(t, err)
+	w, err := NewWriter(f, &WriterOptions{BlockSize: block, Depth: 3})
+	require.NoError(t, err)
+	done := make(chan error)
+	go func() {
+		_, err := w.Write(content)
+		done <- errors.Join(err, w.Close())
+	}()
+	requireWaiting(t, ls, 3)
+	require.Eventually(t, func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.next.buf != nil
+	}, time.Minute, time.Millisecond)
+	requireWaiting(t, ls, 3)
+	ls.unlock(l)
+	require.NoError(t, <-done)
+	got, err := os.ReadFile(f.Name())
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(content, got))
+}
+
 func TestReaderCloses(t *testing.T) {
 	r := newReader(t, newFile(t, 64*block), &ReaderOptions{BlockSize: block})
 	_, err := r.Read(make([]byte, 10))

@@ -29,11 +29,21 @@ type Writer struct {
 	n     int             // bytes in it
 	limit int             // up to where it is filled
 	off   int64           // its place in the file
+	depth int
 
-	writes sync.WaitGroup
-	mu     sync.Mutex // guards err
-	err    error
-	closed bool
+	writes  sync.WaitGroup
+	mu      sync.Mutex // guards what follows
+	writing int        // goroutines that write
+	next    fullBlock  // that all of them are too busy for
+	err     error
+	closed  bool
+}
+
+// fullBlock is what is to be written. The zero value is none.
+type fullBlock struct {
+	buf *Buffer
+	n   int // bytes in it
+	off int64
 }
 
 // WriterOptions are what NewWriter may be told. The zero value, and a nil pointer,
@@ -82,7 +92,7 @@ func NewWriter(f *File, opts *WriterOptions) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{f: f, ctx: orBackground(o.Context), mem: mem, idle: make(chan *Buffer, len(bufs)), off: o.Offset}
+	w := &Writer{f: f, ctx: orBackground(o.Context), mem: mem, idle: make(chan *Buffer, len(bufs)), off: o.Offset, depth: depth}
 	for _, b := range bufs {
 		w.idle <- b
 	}
@@ -166,24 +176,60 @@ func (w *Writer) filled(n int) {
 	if w.n < w.limit {
 		return
 	}
-	b, off := w.buf, w.off
-	n = w.limit
-	w.buf, w.off = nil, off+int64(n)
-	w.writes.Go(func() {
-		w.fail(w.write(b, n, off))
-		w.idle <- b
-	})
+	w.send(w.take(w.limit))
 }
 
-// write writes the first n bytes of b.
-func (w *Writer) write(b *Buffer, n int, off int64) error {
-	var err error
-	if n == b.size {
-		_, err = w.f.WriteBuffer(w.ctx, b, off)
-	} else {
-		_, err = w.f.WriteAtContext(w.ctx, b.slice()[:n], off)
+// take takes the block with its first n bytes.
+func (w *Writer) take(n int) fullBlock {
+	full := fullBlock{w.buf, n, w.off}
+	w.buf, w.off = nil, w.off+int64(n)
+	return full
+}
+
+// send has a block written. While Depth are being written it is the next: there are
+// no more Buffers than that.
+func (w *Writer) send(full fullBlock) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.writing == w.depth {
+		w.next = full
+		return
 	}
-	return err
+	w.writing++
+	w.writes.Go(func() { w.writeOn(full) })
+}
+
+// writeOn writes a block, and then the next, for which nobody need be woken.
+func (w *Writer) writeOn(full fullBlock) {
+	for full.buf != nil {
+		w.write(full)
+		idle := full.buf
+		full = w.takeNext() // before there is a Buffer for another one
+		w.idle <- idle
+	}
+}
+
+// takeNext is the next block. Where there is none the caller writes no more.
+func (w *Writer) takeNext() fullBlock {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	full := w.next
+	w.next = fullBlock{}
+	if full.buf == nil {
+		w.writing--
+	}
+	return full
+}
+
+// write writes a block.
+func (w *Writer) write(full fullBlock) {
+	var err error
+	if b := full.buf; full.n == b.size {
+		_, err = w.f.WriteBuffer(w.ctx, b, full.off)
+	} else {
+		_, err = w.f.WriteAtContext(w.ctx, b.slice()[:full.n], full.off)
+	}
+	w.fail(err)
 }
 
 var errZeroWriter error = invalidf("writer", "the Writer was not made by NewWriter")
@@ -231,10 +277,9 @@ func (w *Writer) Flush() error {
 	if err := w.failed(); err != nil || w.buf == nil {
 		return err
 	}
-	b, n, off := w.buf, w.n, w.off
-	w.buf, w.off = nil, off+int64(n)
-	w.fail(w.write(b, n, off))
-	w.idle <- b
+	last := w.take(w.n)
+	w.write(last)
+	w.idle <- last.buf
 	return w.failed()
 }
 
