@@ -6,7 +6,7 @@ import "fmt"
 // means that there is no demand, as for buffered I/O.
 type Alignment struct {
 	Memory int // of the address of the memory; 0: none
-	Offset int // of the offset in the file, and of the length; 0: none, so do not divide by it unasked
+	Offset int // of the offset in the file, and of the length; 0: none, so look before you divide by it
 	// Source is where the numbers come from.
 	Source AlignmentSource
 }

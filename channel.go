@@ -19,8 +19,8 @@ import (
 // A Queue holds an AIO context, a descriptor (an eventfd), two goroutines and C
 // memory until Close. While reads, writes or syncs are in flight one OS thread waits
 // for them in the kernel, however many they are. None does while nothing is in
-// flight, or nothing but polls: these have the runtime's poller. As many busy Queues
-// are as many threads, of which Go allows 10000 and then ends the program
+// flight, or nothing but polls: these have the runtime's poller. Each busy Queue so takes
+// one thread, of which Go allows 10000 and then ends the program
 // (runtime/debug.SetMaxThreads): share a Queue rather than have one for each file.
 // With Options.Polled there is no descriptor and no goroutine.
 type Queue struct {
@@ -125,7 +125,9 @@ type Options struct {
 	Polled bool
 	// SystemCalls has completions read by io_getevents alone. Otherwise they are
 	// read from the memory that the kernel shares, which costs no system call, but
-	// which tools such as Valgrind and rr do not know of.
+	// which tools such as Valgrind and rr do not know of. With it a seccomp filter that
+	// comes later than the queue and denies io_getevents ends the program with a panic,
+	// as completions cannot be had any more.
 	SystemCalls bool
 }
 
@@ -145,10 +147,13 @@ type Completion struct {
 	Kind    Kind
 }
 
-// NewQueue makes a queue for depth operations in flight, 1 to 4194304. Its errors
-// are those of io_setup: EAGAIN where the system has too few free, with the
-// numbers and what to do; ENOSYS or EPERM where the kernel or a seccomp
-// profile does not allow AIO. Close it when done. Stands for io_setup.
+// NewQueue makes a queue for depth operations in flight, 1 to 4194304, which count
+// towards fs.aio-max-nr of the whole machine. Close it when done. Stands for io_setup.
+//
+// Errors: ErrInvalid for a depth or an Unread out of range. EAGAIN where the system has
+// too few operations free, with the numbers and what to do. ENOSYS or EPERM where the
+// kernel or a seccomp profile does not allow AIO, its io_getevents, or an eventfd. EMFILE
+// or ENFILE where no descriptor is left, ENOMEM for want of memory.
 func NewQueue(depth int, opts *Options) (*Queue, error) {
 	var o Options
 	if opts != nil {

@@ -82,8 +82,9 @@ func (q *Queue) Do(ctx context.Context, op Op) (int, error) {
 // what they all have accepted. Held: mu, but not meanwhile.
 func (q *Queue) flushTogether() {
 	switch {
-	case q.gathering:
-		return // who gathers sends this too
+	case q.gathering: // who gathers sends this too
+		q.watch()
+		return
 	case q.gatherHaste.hurry():
 	case q.returning > 0:
 		q.gathering = true

@@ -29,8 +29,9 @@
 // is received, the Buffer belongs to the kernel. Do not read it during a read,
 // do not change it at all, do not free it or put it back. The completion gives it
 // back, after a success and after a failure alike. While the kernel does hold
-// the memory, Free and Put refuse it with [ErrInFlight]; they cannot tell that
-// a completion is still unread, so giving the memory back then is on the caller.
+// the memory, Free and Put refuse it with [ErrInFlight]. Once the kernel is done they
+// take it, though the completion may be unread, and would then name memory that is
+// somebody else's: receive it first.
 //
 // A File may be closed at any time: what was submitted before still runs on
 // it. The methods of Files that were not given a Queue share the [DefaultQueue],
@@ -40,6 +41,22 @@
 // A Queue must be closed, or its AIO context, its eventfd, its goroutines and
 // its C memory stay. Close waits for what is in flight; the channel still has
 // the completions afterwards.
+//
+// # Rules
+//
+// Of an operation that is given to a Queue the address of the memory, the offset in
+// the file and the length must be multiples of what the device demands: see
+// [File.Alignment]. The methods of a File take any.
+//
+// A Queue of depth d has at most d operations in flight. Those of Submit that are in
+// flight or wait unread on the channel are at most d+[Options].Unread: a goroutine that
+// submits more before it reads, and whose channel nobody else reads, waits for ever.
+//
+// All Queues of all processes of a machine may hold /proc/sys/fs/aio-max-nr operations,
+// 65536 unless raised. NewQueue says when that is used up.
+//
+// Errors are an [*Error], for which [errors.Is] holds with the errno and with the
+// sentinel beside it.
 //
 // # Hazards
 //
@@ -63,7 +80,8 @@
 //
 // A completion says that the data is where the operation was asked to bring
 // it, and no more: a write is durable after an Fsync or Fdsync that was
-// submitted behind its completion, or with a [Durability] of its own.
+// submitted after its completion, or with a [Durability] of its own. After a sync that
+// failed do not sync again and go on: the next one may succeed though data was lost.
 //
 // Fewer bytes than asked are no error of an operation, of a read or of a write
 // (a disk that is full, RLIMIT_FSIZE): look at N, or add [Op.WithResume], which
@@ -78,6 +96,12 @@
 // With cgo the package needs a C compiler and libaio's headers. CGO_ENABLED=0 or
 // -tags nolibaio does without libaio, over the system calls; -tags aiostatic links
 // libaio.a; -tags aiodebug finds misuse of memory.
+//
+// # Other systems
+//
+// On systems other than Linux the package compiles. There NewQueue, OpenFile, Alloc,
+// Pool.Get and the like return an error for which errors.Is holds with
+// [errors.ErrUnsupported].
 //
 // # When not to use it
 //

@@ -7,9 +7,8 @@ import (
 	"syscall"
 )
 
-// The sentinels. Each also answers to the errno beside it, so that
-// errors.Is(err, ErrQueueFull) and errors.Is(err, syscall.EAGAIN) hold
-// together.
+// The sentinels. errors.Is also holds for the errno in parentheses:
+// errors.Is(err, ErrQueueFull) and errors.Is(err, syscall.EAGAIN) are true together.
 var (
 	// ErrClosed is what using a closed Queue, Sharded, File, Reader, Writer, Pool,
 	// ClassPool or Context gives. It is [os.ErrClosed].
@@ -68,8 +67,10 @@ func (s *sentinel) Is(target error) bool {
 
 // Error is the one error type of the package. An operation that is refused by
 // the package, one that the kernel refuses when it is submitted, and one that
-// fails later all look like this. Only TrySubmit returns a sentinel as it is,
-// ErrQueueFull: that is no failure, and must cost nothing.
+// fails later all look like this. Returned as they are, without it, are what is no
+// failure: ErrQueueFull by TrySubmit, and io.EOF; and what comes from others: the errors
+// of the reader or writer that a [Reader] or [Writer] works with, io.ErrNoProgress, and
+// those of [File.Stat].
 //
 // errors.Is(err, target) holds for the errno, for what [syscall.Errno.Is]
 // makes of it (such as [errors.ErrUnsupported]), for the sentinel of this
@@ -87,7 +88,8 @@ type Error struct {
 	Length int
 	// Detail names the value, the rule it broke and what to do. It may be "".
 	Detail string
-	// Err is the cause: a [syscall.Errno], a sentinel or a context's error.
+	// Err is the cause: a [syscall.Errno], a sentinel, a context's error,
+	// io.ErrShortWrite, [errors.ErrUnsupported], or what package os has said.
 	Err error
 
 	also error // a second thing to answer to

@@ -4,11 +4,13 @@ package libaio_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/golibaio/libaio"
 )
@@ -38,6 +40,104 @@ func Example() {
 	check(c.Err)
 	fmt.Printf("tag %d: %d bytes: %s\n", c.Tag, c.N, c.Buffer.Bytes()[:11])
 	// Output: tag 7: 4096 bytes: hello, disk
+}
+
+// A loop that keeps the queue full: each completion gives back the Buffer of the next
+// operation.
+func ExampleQueue_Submit() {
+	f, remove := exampleFile(64 * 4096)
+	defer remove()
+	defer f.Close()
+	const block, blocks, depth = 4096, 64, 8
+	pool, err := libaio.NewPool(block, block)
+	check(err)
+	defer pool.Close()
+	q, err := libaio.NewQueue(depth, nil)
+	check(err)
+	defer q.Close()
+
+	ctx := context.Background()
+	submit := func(b *libaio.Buffer, number int64) {
+		_, err := q.Submit(ctx, libaio.Pread(f, b, number*block).WithTag(uint64(number)))
+		check(err)
+	}
+	next, read := int64(0), 0
+	for ; next < depth; next++ {
+		b, err := pool.Get()
+		check(err)
+		submit(b, next)
+	}
+	for ; read < blocks; read++ {
+		c := <-q.Completions()
+		check(c.Err)
+		// c.Buffer.Bytes()[:c.N] is block number c.Tag.
+		if next < blocks {
+			submit(c.Buffer, next)
+			next++
+		} else {
+			check(pool.Put(c.Buffer))
+		}
+	}
+	fmt.Println(read, "blocks were read")
+	// Output: 64 blocks were read
+}
+
+// A Do that is called off: the kernel may still have the Buffer, and Release gives it
+// back as soon as that is over.
+func ExampleBuffer_Release() {
+	f, remove := exampleFile(4096)
+	defer remove()
+	defer f.Close()
+	buf, err := libaio.Alloc(4096, 4096)
+	check(err)
+	q, err := libaio.NewQueue(8, nil)
+	check(err)
+	defer q.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	n, err := q.Do(ctx, libaio.Pread(f, buf, 0))
+	if errors.Is(err, context.DeadlineExceeded) {
+		check(buf.Release()) // and do not touch it any more
+		return
+	}
+	check(err)
+	fmt.Println(n, "bytes were read")
+	check(buf.Free())
+	// Output: 4096 bytes were read
+}
+
+// What went wrong is for errors.Is, and on what for errors.As.
+func ExampleError() {
+	f, remove := exampleFile(4096)
+	defer remove()
+	buf, err := libaio.Alloc(4096, 4096)
+	check(err)
+	defer buf.Free()
+	q, err := libaio.NewQueue(8, nil)
+	check(err)
+	defer q.Close()
+
+	check(f.Close())
+	_, err = q.Do(context.Background(), libaio.Pread(f, buf, 0))
+	fmt.Println(errors.Is(err, libaio.ErrClosed), errors.Is(err, os.ErrClosed))
+	var e *libaio.Error
+	if errors.As(err, &e) {
+		fmt.Println(e.Op, filepath.Base(e.File), e.Offset, e.Length)
+	}
+	// Output:
+	// true true
+	// pread data 0 4096
+}
+
+// exampleFile makes a file of this size.
+func exampleFile(size int64) (f *libaio.File, remove func()) {
+	dir, err := os.MkdirTemp(os.Getenv("LIBAIO_TEST_DIR"), "libaio-example-")
+	check(err)
+	f, err = libaio.Create(filepath.Join(dir, "data"))
+	check(err)
+	check(f.Truncate(size))
+	return f, func() { os.RemoveAll(dir) }
 }
 
 // A write-ahead log with group commit: whoever commits while a sync is under way
@@ -96,15 +196,10 @@ func ExampleWriter_groupCommit() {
 
 // A loop of one goroutine that keeps a depth in flight, without a channel.
 func ExampleQueue_Reap() {
-	dir, err := os.MkdirTemp(os.Getenv("LIBAIO_TEST_DIR"), "libaio-example-")
-	check(err)
-	defer os.RemoveAll(dir)
-	f, err := libaio.Create(filepath.Join(dir, "data"))
-	check(err)
+	f, remove := exampleFile(64 * 4096)
+	defer remove()
 	defer f.Close()
 	const block, blocks, depth = 4096, 64, 8
-	check(f.Truncate(blocks * block))
-
 	pool, err := libaio.NewPool(block, block)
 	check(err)
 	defer pool.Close()

@@ -75,7 +75,9 @@ func OpenFile(name string, flag int, perm os.FileMode) (*File, error) {
 type FileOptions struct {
 	// Queue is what the File's own methods run on, which may serve any number
 	// of Files. It must outlive them, and not be Polled. nil means
-	// [DefaultQueue].
+	// [DefaultQueue], which is made by the first call that moves data: where AIO is
+	// not allowed that call fails, and not OpenFile. Call DefaultQueue or [Probe] at
+	// the start to find out.
 	Queue *Queue
 	// Buffered says what to do where there is no direct I/O: true opens the
 	// file for buffered I/O, and [File.Direct] tells; false is ErrNoDirectIO.

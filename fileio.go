@@ -49,9 +49,9 @@ func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, err
 // Where offset and length are aligned this is one copy of the data and direct I/O, in
 // pieces of 256 KiB, several of them in flight. Otherwise the blocks at the edges
 // cost a read each: they are read, changed and written back, under a lock on them, so
-// that any number of writers may write to different bytes of one block. A block
-// that the file ends in is written through the page cache: Sync or Datasync bring
-// it to the device, and the next direct I/O on it waits for that.
+// that any number of writers may write to different bytes of one block. A part of a
+// block that is not wholly in the file is written through the page cache: Sync or
+// Datasync bring it to the device, and the next direct I/O on it waits for that.
 //
 // The lock is that of all Files of this process on the same file, buffered ones too.
 // It does not bind other descriptors, other processes, nor operations that are
@@ -61,8 +61,9 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 }
 
 // WriteAtContext is WriteAt that waits only until ctx ends. What the kernel has by
-// then it does: whether the data was written is not known, and what is written to
-// the same blocks next may be overtaken by it. Blocks at the edges are the
+// then it does: whether the data was written is not known, what is written to the same
+// blocks next may be overtaken by it, and if that goes through the page cache the next
+// Sync may fail with EIO. Blocks at the edges are the
 // exception: once they are being written that is waited for, and so is pwrite(2)
 // where that does the work, as pread(2) is in [File.ReadAtContext]. p is the caller's
 // own as soon as it returns.
@@ -76,13 +77,18 @@ func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, er
 
 // ReadBuffer is ReadAt into the whole of b, as [Queue.Do] with [Pread]: without a
 // copy where the memory, the offset and the length are aligned, and otherwise as
-// ReadAt. Unlike Do it tells of a short read, with io.EOF. When ctx ends, b is as
-// with Do.
+// ReadAt. Unlike Do it tells of a short read, with io.EOF. When ctx ends, the kernel
+// may still have b: call [Buffer.Release] on it.
 func (f *File) ReadBuffer(ctx context.Context, b *Buffer, off int64) (int, error) {
 	if err := f.begin(ctx, "pread", off, b.Len()); err != nil {
 		return 0, err
 	}
 	defer f.release()
+	return f.readBuffer(ctx, b, off)
+}
+
+// readBuffer is ReadBuffer. Held: a reference to f.
+func (f *File) readBuffer(ctx context.Context, b *Buffer, off int64) (int, error) {
 	if f.direct && f.fits(b, off) {
 		return f.readWhole(ctx, Pread(f, b, off), off, b.size)
 	}
@@ -94,13 +100,19 @@ func (f *File) ReadBuffer(ctx context.Context, b *Buffer, off int64) (int, error
 }
 
 // WriteBuffer is WriteAt of the whole of b, as [Queue.Do] with [Pwrite]: without a
-// copy where the memory, the offset and the length are aligned, and otherwise as
-// WriteAt, which may be so too in the block that the file ends in. When ctx ends, b is as with Do.
+// copy where the memory, the offset and the length are aligned. Otherwise, and now and
+// then in the block that the file ends in, it copies as WriteAt does. When ctx ends, the
+// kernel may still have b: call [Buffer.Release] on it.
 func (f *File) WriteBuffer(ctx context.Context, b *Buffer, off int64) (int, error) {
 	if err := f.begin(ctx, "pwrite", off, b.Len()); err != nil {
 		return 0, err
 	}
 	defer f.release()
+	return f.writeBuffer(ctx, b, off)
+}
+
+// writeBuffer is WriteBuffer. Held: a reference to f.
+func (f *File) writeBuffer(ctx context.Context, b *Buffer, off int64) (int, error) {
 	if f.direct && f.fits(b, off) {
 		return f.writeWhole(ctx, Pwrite(f, b, off), off, b.size)
 	}
@@ -112,17 +124,17 @@ func (f *File) WriteBuffer(ctx context.Context, b *Buffer, off int64) (int, erro
 }
 
 // ReadVector is ReadBuffer into several Buffers, each of which is filled before
-// the next: with one operation for 1024 of them where all are aligned.
+// the next: with one operation for each 1024 of them where all are aligned.
 func (f *File) ReadVector(ctx context.Context, bufs []*Buffer, off int64) (int, error) {
-	return f.vector(ctx, "preadv", bufs, off, (*File).ReadBuffer, func(bufs []*Buffer, off int64, n int) (int, error) {
+	return f.vector(ctx, "preadv", bufs, off, (*File).readBuffer, func(bufs []*Buffer, off int64, n int) (int, error) {
 		return f.readWhole(ctx, Preadv(f, bufs, off), off, n)
 	})
 }
 
 // WriteVector is WriteBuffer of several Buffers, one behind the other: with one
-// operation for 1024 of them where all are aligned.
+// operation for each 1024 of them where all are aligned.
 func (f *File) WriteVector(ctx context.Context, bufs []*Buffer, off int64) (int, error) {
-	return f.vector(ctx, "pwritev", bufs, off, (*File).WriteBuffer, func(bufs []*Buffer, off int64, n int) (int, error) {
+	return f.vector(ctx, "pwritev", bufs, off, (*File).writeBuffer, func(bufs []*Buffer, off int64, n int) (int, error) {
 		return f.writeWhole(ctx, Pwritev(f, bufs, off), off, n)
 	})
 }
@@ -133,7 +145,7 @@ func (f *File) vector(
 	one func(*File, context.Context, *Buffer, int64) (int, error),
 	many func([]*Buffer, int64, int) (int, error),
 ) (int, error) {
-	if err := f.begin(ctx, op, off, 0); err != nil {
+	if err := f.begin(ctx, op, off, lengthOf(bufs)); err != nil {
 		return 0, err
 	}
 	defer f.release()
@@ -144,8 +156,9 @@ func (f *File) vector(
 		var err error
 		if size := f.allFit(some, at); size > 0 {
 			n, err = many(some, at, size)
+		} else if some = bufs[:1]; ctx.Err() != nil {
+			err = f.failure(op, at, some[0].Len(), ctx.Err())
 		} else {
-			some = bufs[:1]
 			n, err = one(f, ctx, some[0], at)
 		}
 		done += n
@@ -155,6 +168,15 @@ func (f *File) vector(
 		bufs = bufs[len(some):]
 	}
 	return done, nil
+}
+
+// lengthOf is the length of the Buffers, or the largest int.
+func lengthOf(bufs []*Buffer) int {
+	n := 0
+	for _, b := range bufs {
+		n += min(b.Len(), math.MaxInt-n)
+	}
+	return n
 }
 
 // allFit is the length of the Buffers, or 0 if they cannot be one operation.
@@ -186,11 +208,27 @@ func (f *File) hold(op string, b *Buffer) error {
 	return nil
 }
 
-// begin begins a call: the descriptor stays open until release.
+// begin begins a call: the descriptor stays open until release. That the file is
+// closed is said first.
 func (f *File) begin(ctx context.Context, op string, off int64, n int) error {
-	switch {
-	case f == nil || !f.made:
+	if f == nil || !f.made {
 		return invalidf(op, "the File is nil, or was not made by OpenFile, NewFile or BorrowFD")
+	}
+	if f.acquire() {
+		err := f.check(ctx, op, off, n)
+		if err != nil {
+			f.release()
+		}
+		return err
+	}
+	e := f.failure(op, off, n, ErrClosed)
+	e.Detail = "the file is closed"
+	return e
+}
+
+// check says why a call cannot be done.
+func (f *File) check(ctx context.Context, op string, off int64, n int) error {
+	switch {
 	case ctx == nil:
 		return f.failure(op, off, n, errNilContext)
 	case off < 0:
@@ -211,10 +249,6 @@ func (f *File) begin(ctx context.Context, op string, off int64, n int) error {
 	case (op == "pread" || op == "preadv") && !f.readable():
 		e := f.failure(op, off, n, syscall.EBADF)
 		e.Detail = f.onlyFor(false)
-		return e
-	case !f.acquire():
-		e := f.failure(op, off, n, ErrClosed)
-		e.Detail = "the file is closed"
 		return e
 	}
 	return nil
@@ -349,13 +383,13 @@ func (f *File) Size() (int64, error) {
 // Stat is the state of the file, as [os.File.Stat]; ErrInvalid for a borrowed
 // descriptor.
 func (f *File) Stat() (os.FileInfo, error) {
-	if f != nil && f.made && f.os == nil {
-		return nil, &Error{Op: "stat", File: f.name, Err: ErrInvalid, Detail: "a borrowed descriptor: ask its owner"}
-	}
 	if err := f.begin(context.Background(), "stat", 0, 0); err != nil {
 		return nil, err
 	}
 	defer f.release()
+	if f.os == nil {
+		return nil, &Error{Op: "stat", File: f.name, Err: ErrInvalid, Detail: "a borrowed descriptor: ask its owner"}
+	}
 	return f.os.Stat()
 }
 

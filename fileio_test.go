@@ -395,6 +395,12 @@ func TestFileIOArguments(t *testing.T) {
 	closed := openFile(t, f.Name())
 	require.NoError(t, closed.Close())
 	check("closed", ErrClosed, calls(closed, ctx, view, p, 0))
+	check("closed, and more is wrong", ErrClosed, calls(closed, ended, view, p, -1))
+	borrowed := borrow(t, f.Name(), unix.O_RDONLY)
+	require.NoError(t, borrowed.Close())
+	check("closed, and open for reading", ErrClosed, calls(borrowed, ctx, view, p, 0))
+	_, err = borrowed.Stat()
+	require.ErrorIs(t, err, ErrClosed)
 
 	freed, err := Alloc(100, 8)
 	require.NoError(t, err)
@@ -854,6 +860,37 @@ func TestCloseBesideAWrite(t *testing.T) {
 		require.True(t, bytes.Equal(p, got))
 		require.NoError(t, os.Remove(name))
 	}
+}
+
+// So does a vector whose Buffers go one by one.
+func TestCloseBesideAVector(t *testing.T) {
+	f, b := newFile(t, 4*block), newBuffer(t, block)
+	again := openFile(t, f.Name())
+	var bufs []*Buffer // none of them aligned
+	for i := range 3 {
+		v, err := b.Slice(1+100*i, 100)
+		require.NoError(t, err)
+		bufs = append(bufs, v)
+	}
+	copy(b.Bytes()[1:], bytes.Repeat([]byte{9}, 300))
+	ls := f.blockLocks()
+	for f, call := range map[*File]func(context.Context, []*Buffer, int64) (int, error){f: f.WriteVector, again: again.ReadVector} {
+		l, err := ls.lock(ctxOf(t), f.blocks(0, 10), f.edges(0, 10))
+		require.NoError(t, err)
+		done := make(chan error)
+		go func() {
+			n, err := call(ctxOf(t), bufs, 50)
+			assert.Equal(t, 300, n)
+			done <- err
+		}()
+		requireWaiting(t, ls, 1)
+		require.NoError(t, f.Close())
+		ls.unlock(l)
+		require.NoError(t, <-done)
+	}
+	got, err := os.ReadFile(f.Name())
+	require.NoError(t, err)
+	require.Equal(t, b.Bytes()[1:301], got[50:350])
 }
 
 // A write from inside the file to the end of a block behind it reads the one block

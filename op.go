@@ -85,6 +85,15 @@ func (d Durability) String() string {
 // [Preadv], [Pwritev], [Fsync], [Fdsync], [Poll] or [Noop], adorn it with the
 // With methods, give it to a [Queue]. An Op may be submitted any number of
 // times.
+//
+// What is wrong with one is told when it is submitted, before the kernel sees it.
+// ErrInvalid: a File or Buffer that is nil or was not made by this package; an offset
+// that is negative, or ends past the largest file offset; a vector of no Buffers or of
+// more than 1024; a length outside the Buffer, or for a vector; flags, priority, length or
+// resumption of what is no read or write; a durability of what is no write; events of a
+// poll that are empty or beyond 16 bits. ErrMisaligned: what breaks the File's
+// [Alignment], where that is known. ErrFreed and ErrClosed: a Buffer that was given
+// back, a File that was closed.
 type Op struct {
 	file       *File
 	buf        *Buffer
@@ -117,9 +126,9 @@ func Pwrite(f *File, b *Buffer, offset int64) Op {
 }
 
 // Preadv reads at the offset into several Buffers, 1 to 1024 of them, each of
-// which is filled before the next. The slice is in use until the completion, which
-// has it again: a change after Submit has returned harms no memory, one before that
-// does. Stands for io_prep_preadv and, with flags, io_prep_preadv2.
+// which is filled before the next. Leave the slice alone until the completion: Submit
+// copies it, so a later change cannot misdirect the I/O, but Completion.Buffers is this
+// slice. A change while Submit or Do runs is a data race. Stands for io_prep_preadv and, with flags, io_prep_preadv2.
 func Preadv(f *File, bufs []*Buffer, offset int64) Op {
 	return Op{kind: KindPreadv, file: f, bufs: bufs, offset: offset}
 }
@@ -132,12 +141,13 @@ func Pwritev(f *File, bufs []*Buffer, offset int64) Op {
 }
 
 // Fsync brings all writes of f that completed before it to stable storage,
-// with all metadata. It orders nothing: wait for the writes first. Stands for
-// io_prep_fsync; Linux 4.18 or later, EINVAL before.
+// with all metadata. It orders nothing: wait for the writes first. After an error do
+// not sync again and go on: see [File.Sync]. Stands for io_prep_fsync; Linux 4.18 or
+// later, EINVAL before.
 func Fsync(f *File) Op { return Op{kind: KindFsync, file: f} }
 
-// Fdsync is Fsync without the metadata that reading does not need. Stands for
-// io_prep_fdsync.
+// Fdsync is Fsync without the metadata that reading does not need, with the same
+// rule for errors. Stands for io_prep_fdsync.
 func Fdsync(f *File) Op { return Op{kind: KindFdsync, file: f} }
 
 // Poll waits until any of the events, or POLLERR or POLLHUP, is true of the
@@ -159,7 +169,7 @@ func (o Op) WithTag(tag uint64) Op {
 }
 
 // WithLength returns the read or write of one Buffer for the first n bytes of it
-// alone, 1 to its Len, without a view of them. Direct I/O wants n aligned as it
+// alone, 1 to its Len, for which no view (Buffer.Slice) has to be made. Direct I/O wants n aligned as it
 // does the offset.
 func (o Op) WithLength(n int) Op {
 	o.size, o.partial = n, true

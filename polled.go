@@ -82,7 +82,11 @@ func (q *Queue) Reap(ctx context.Context, to []Completion, minimum int) (int, er
 		q.mu.Lock()
 		n := q.polled.take(to) // the ring is somebody else's
 		q.grant()
+		drained := n == 0 && q.drainedPolled()
 		q.unlock()
+		if drained {
+			return 0, reapError(ErrClosed)
+		}
 		return n, nil
 	}
 	if minimum > 0 {
@@ -143,7 +147,7 @@ func (q *Queue) reapInto(ctx context.Context, to []Completion, minimum int) (int
 		switch {
 		case n >= minimum && (n > 0 || !q.closed):
 			return n, nil
-		case q.closed && q.atRest() && q.polled.count == 0:
+		case q.drainedPolled():
 			return n, ErrClosed
 		case minimum == 0:
 			return n, nil
@@ -156,6 +160,9 @@ func (q *Queue) reapInto(ctx context.Context, to []Completion, minimum int) (int
 		}
 	}
 }
+
+// drainedPolled says whether nothing will come any more. Held: mu.
+func (q *Queue) drainedPolled() bool { return q.closed && q.atRest() && q.polled.count == 0 }
 
 // makeRoom frees the slots of what has completed, for who submits where nobody
 // reads the ring but Reap. Held: mu.

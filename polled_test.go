@@ -146,6 +146,9 @@ func TestReapOfNothing(t *testing.T) {
 	require.NoError(t, reap(0, 0), "one is left")
 	require.NoError(t, reap(2, 1))
 	require.ErrorIs(t, reap(2, 0), ErrClosed)
+	require.True(t, q.polled.tryEnter())
+	require.ErrorIs(t, reap(2, 0), ErrClosed, "beside another one")
+	<-q.polled.token
 }
 
 func TestReapBadInput(t *testing.T) {

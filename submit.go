@@ -19,7 +19,7 @@ import (
 // error answers to ctx's; after Close, to ErrClosed.
 //
 // A goroutine that submits more than depth+Unread before it reads a completion
-// waits for itself. io_submit blocks where the file system does, for instance
+// waits for itself, for ever unless another one reads. io_submit blocks where the file system does, for instance
 // when a write extends the file, and then so may Submit: ctx has no power over
 // that. Direct operations of others that went into the same call wait with it;
 // later ones are sent past it, by up to 16 callers of io_submit at once.

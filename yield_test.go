@@ -155,3 +155,20 @@ func TestYieldDue(t *testing.T) {
 	q.yielded = monotonic() + yieldAfter
 	require.False(t, q.yieldDue(), "not before its time")
 }
+
+// Who gathers may not come back for long: what joins him later is sent all the same.
+func TestGatheringIsWatched(t *testing.T) {
+	q, f, b := newQueue(t, 4), newFile(t, block), newBuffer(t, block)
+	q.mu.Lock()
+	q.gathering = true
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		q.gathering = false
+		q.mu.Unlock()
+	}()
+	for range 2 {
+		_, err := q.Do(ctxOf(t), Pread(f, b, 0))
+		require.NoError(t, err)
+	}
+}
