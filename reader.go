@@ -60,9 +60,9 @@ type ReaderOptions struct {
 	Depth int
 }
 
-// NewReader makes a Reader of f, with memory for Depth blocks in one Buffer. The
-// first Read or WriteTo begins to read ahead. Close it when done; f must stay open
-// until then, and does after it.
+// NewReader makes a Reader of f, with memory for Depth blocks in one Buffer, or for
+// those of the Length where these are fewer. The first Read or WriteTo begins to read
+// ahead. Close it when done; f must stay open until then, and does after it.
 func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	var o ReaderOptions
 	if opts != nil {
@@ -75,14 +75,17 @@ func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	if o.Length < 0 || o.Length > math.MaxInt64-o.Offset {
 		return nil, invalidf("reader", "Length %d: must be 0, for the rest of the file, or more, and end within the largest file offset", o.Length)
 	}
+	r := &Reader{f: f, next: roundDown(o.Offset, f.block()), end: math.MaxInt64}
+	r.skip = int(o.Offset - r.next)
+	if o.Length > 0 {
+		r.end = o.Offset + o.Length
+		depth = int(min(int64(depth), (r.end-r.next-1)/int64(size)+1)) // no more than there is to read
+	}
 	mem, bufs, err := streamBuffers(f, depth, size)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{f: f, mem: mem, blocks: make([]readBlock, depth), end: math.MaxInt64}
-	if o.Length > 0 {
-		r.end = o.Offset + o.Length
-	}
+	r.mem, r.blocks = mem, make([]readBlock, depth)
 	r.ctx, r.cancel = orBackground(o.Context), func() {}
 	if r.ahead() {
 		r.ctx, r.cancel = context.WithCancel(r.ctx)
@@ -90,8 +93,6 @@ func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	for i := range r.blocks {
 		r.blocks[i] = readBlock{buf: bufs[i], ready: make(chan struct{}, 1)}
 	}
-	r.next = roundDown(o.Offset, f.block())
-	r.skip = int(o.Offset - r.next)
 	return r, nil
 }
 

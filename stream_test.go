@@ -277,6 +277,7 @@ func TestReaderOfALength(t *testing.T) {
 		f = openFile(t, f.Name()) // which nobody reads ahead
 		f.queue = newQueue(t, 8)
 		r := newReader(t, f, &ReaderOptions{Length: 2*block + 1, BlockSize: 2 * block, Depth: 8})
+		require.Len(t, r.blocks, 2, "memory for what there is to read")
 		_, err := io.Copy(io.Discard, r)
 		require.NoError(t, err)
 		require.EqualValues(t, 2, f.queue.Stats().Submitted)
