@@ -130,6 +130,33 @@ func ExampleError() {
 	// pread data 0 4096
 }
 
+// Code that is ported from C. Each call is that of libaio in the comment behind it.
+func ExampleContext() {
+	f, remove := exampleFile(4096)
+	defer remove()
+	defer f.Close()
+	buf, err := libaio.Alloc(4096, 4096)
+	check(err)
+	defer buf.Free()
+	cb, err := libaio.NewIOCB()
+	check(err)
+	defer cb.Free()
+
+	ctx, err := libaio.Setup(8) // io_setup(8, &ctx)
+	check(err)
+	defer ctx.Destroy() // io_destroy(ctx)
+
+	check(cb.PrepPread(f.FD(), buf, 0)) // io_prep_pread(cb, fd, buf, 4096, 0)
+	_, err = ctx.Submit(cb)             // io_submit(ctx, 1, &cb)
+	check(err)
+	events := make([]libaio.Event, 1)
+	n, err := ctx.GetEvents(1, events, -1) // io_getevents(ctx, 1, 1, events, NULL)
+	check(err)
+	check(events[0].Err())
+	fmt.Println(n, "event:", events[0].Res, "bytes")
+	// Output: 1 event: 4096 bytes
+}
+
 // exampleFile makes a file of this size.
 func exampleFile(size int64) (f *libaio.File, remove func()) {
 	dir, err := os.MkdirTemp(os.Getenv("LIBAIO_TEST_DIR"), "libaio-example-")
