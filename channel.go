@@ -256,7 +256,7 @@ func (r *kernelRing) destroy() {
 }
 
 // Completions is the channel of the queue: one for its whole life, closed by
-// Close behind the last completion. Read it all the same after Close, until
+// Close after the last completion. Read it all the same after Close, until
 // it is drained: what was accepted is there. With Options.Polled nothing comes on
 // it.
 func (q *Queue) Completions() <-chan Completion {

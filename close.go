@@ -121,7 +121,7 @@ func (q *Queue) atRest() bool {
 	return len(q.free) == q.depth && q.sending == 0 && q.blockers == 0 && !q.leading
 }
 
-// settle is called, holding mu, behind whatever may have freed slots or ended
+// settle is called, holding mu, after whatever may have freed slots or ended
 // the sending: it passes room on and tells a Close that waits.
 func (q *Queue) settle() {
 	q.grant()

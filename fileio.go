@@ -131,7 +131,7 @@ func (f *File) ReadVector(ctx context.Context, bufs []*Buffer, off int64) (int, 
 	})
 }
 
-// WriteVector is WriteBuffer of several Buffers, one behind the other: with one
+// WriteVector is WriteBuffer of several Buffers, one after the other: with one
 // operation for each 1024 of them where all are aligned.
 func (f *File) WriteVector(ctx context.Context, bufs []*Buffer, off int64) (int, error) {
 	return f.vector(ctx, "pwritev", bufs, off, (*File).writeBuffer, func(bufs []*Buffer, off int64, n int) (int, error) {

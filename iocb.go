@@ -137,13 +137,13 @@ func (cb *IOCB) PrepPwrite(fd int, b *Buffer, offset int64) error {
 	return cb.prepOne("io_prep_pwrite", opPwrite, fd, b, offset)
 }
 
-// PrepPreadv prepares a read into several Buffers, one behind the other.
+// PrepPreadv prepares a read into several Buffers, one after the other.
 // Stands for io_prep_preadv.
 func (cb *IOCB) PrepPreadv(fd int, bufs []*Buffer, offset int64) error {
 	return cb.prepVec("io_prep_preadv", opPreadv, fd, bufs, offset, 0)
 }
 
-// PrepPwritev prepares a write from several Buffers, one behind the other.
+// PrepPwritev prepares a write from several Buffers, one after the other.
 // Stands for io_prep_pwritev.
 func (cb *IOCB) PrepPwritev(fd int, bufs []*Buffer, offset int64) error {
 	return cb.prepVec("io_prep_pwritev", opPwritev, fd, bufs, offset, 0)

@@ -8,7 +8,7 @@ import "fmt"
 
 // The state of a Buffer: the number of operations in flight in the lowest bits,
 // the flags, the references beyond the first, and above them which life it has:
-// a Buffer of a Pool has one from each Get to the Put behind it, and the views
+// a Buffer of a Pool has one from each Get to the Put after it, and the views
 // of one life are not of the next.
 const (
 	statePins      = 1<<26 - 1
@@ -190,7 +190,7 @@ func (b *Buffer) pin() bool {
 }
 
 // unpin ends what pin began, and says whether the memory is to be given back
-// now: behind a Release, with the last operation. Nothing is pinned behind a
+// now: after a Release, with the last operation. Nothing is pinned after a
 // Release, so only one comes to that.
 func (b *Buffer) unpin() bool {
 	s := b.root.state.Add(^uint64(0))

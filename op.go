@@ -133,7 +133,7 @@ func Preadv(f *File, bufs []*Buffer, offset int64) Op {
 	return Op{kind: KindPreadv, file: f, bufs: bufs, offset: offset}
 }
 
-// Pwritev writes several Buffers, 1 to 1024 of them, one behind the other, at
+// Pwritev writes several Buffers, 1 to 1024 of them, one after the other, at
 // the offset. It may write fewer bytes, without an error: see [Op.WithResume]. For the
 // slice see [Preadv]. Stands for io_prep_pwritev and, with flags, io_prep_pwritev2.
 func Pwritev(f *File, bufs []*Buffer, offset int64) Op {

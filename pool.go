@@ -158,8 +158,8 @@ func (p *Pool) put(b *Buffer) {
 }
 
 // stash stores an idle Buffer where it will be found, and sees to those who wait
-// for that. They look at the stores behind their announcement in gate, and this
-// looks at gate behind the store: one of the two sees the other.
+// for that. They look at the stores after their announcement in gate, and this
+// looks at gate after the store: one of the two sees the other.
 func (p *Pool) stash(b *Buffer) {
 	if s := p.shard(); debugMemory || s.slot.Load() != b {
 		s.store(b)

@@ -52,9 +52,9 @@ func (s *shard) quick() *Buffer {
 	return nil
 }
 
-// store gives an idle Buffer a hint. It looks at the slot behind the change of
+// store gives an idle Buffer a hint. It looks at the slot after the change of
 // the state to idle, and who replaces a Buffer in the slot looks at its state
-// behind that: one of the two sees the other.
+// after that: one of the two sees the other.
 func (s *shard) store(b *Buffer) {
 	if debugMemory { // the slot would keep the collector from a Buffer in use
 		s.list(b)

@@ -17,5 +17,5 @@ var raceKernel struct{ _ byte }
 // raceSubmit goes before io_submit.
 func raceSubmit() { runtime.RaceReleaseMerge(unsafe.Pointer(&raceKernel)) }
 
-// raceReap goes behind reading completions.
+// raceReap goes after reading completions.
 func raceReap() { runtime.RaceAcquire(unsafe.Pointer(&raceKernel)) }

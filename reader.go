@@ -44,7 +44,7 @@ type readBlock struct {
 // ReaderOptions are what NewReader may be told. The zero value, and a nil pointer,
 // mean the defaults.
 type ReaderOptions struct {
-	// Context ends the reading: Read and WriteTo then have its error, behind what
+	// Context ends the reading: Read and WriteTo then have its error, after what
 	// was read before. nil means one that never ends.
 	Context context.Context
 	// Offset is where to begin, in bytes.

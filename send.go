@@ -50,7 +50,7 @@ type outbox struct {
 	takenStuck uint64 // taken when stuck was counted
 	watching   bool   // the watchdog is set
 	waiting    bool   // for the watchdog: the kernel had no room
-	tries      int    // that it had none, one behind the other
+	tries      int    // that it had none, one after the other
 }
 
 // sender is what one caller of io_submit works with.
@@ -58,7 +58,7 @@ type sender struct {
 	batch  []uint32
 	number uint64 // of the batch: taken
 	reqs   []request
-	files  []*File // to be released behind the call; nil where that comes later
+	files  []*File // to be released after the call; nil where that comes later
 	ptrs   cMemory // pointers to the iocbs of the batch
 	vecs   cMemory // iovecs; the kernel copies them in io_submit
 	// within is how many calls of io_submit have returned with their work done, in
@@ -331,7 +331,7 @@ func (q *Queue) sendBatch(s *sender) (done int, cost submission) {
 }
 
 // prepare writes the requests of a batch, and notes which files to release
-// behind the call. An operation that may be resumed keeps its file.
+// after the call. An operation that may be resumed keeps its file.
 func (q *Queue) prepare(s *sender) {
 	q.growVectors(s)
 	iov := unsafe.Slice((*iovec)(s.vecs.p), s.vecs.size/iovecSize)

@@ -14,7 +14,7 @@ type Stats struct {
 	Failed    uint64 // of these, with an error; Cancelled included
 	Cancelled uint64 // of these, with ECANCELED
 
-	Batches        uint64        // batches submitted: one crossing into C each, and one more behind each refusal
+	Batches        uint64        // batches submitted: one crossing into C each, and one more after each refusal
 	SubmitCalls    uint64        // calls of io_submit
 	PartialSubmits uint64        // calls of io_submit that took some but not all
 	Retries        uint64        // waits after EAGAIN before io_submit is called again
