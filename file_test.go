@@ -139,11 +139,13 @@ func TestFileCloseTwice(t *testing.T) {
 func TestBorrowedStaysOpen(t *testing.T) {
 	f := newFile(t, block)
 	g := BorrowFD(f.FD(), "")
+	_, err := g.Stat()
+	require.ErrorIs(t, err, ErrInvalid)
 	require.NoError(t, g.Close())
-	_, err := f.Stat()
+	_, err = f.Stat()
 	require.NoError(t, err)
 	_, err = g.Stat()
-	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorIs(t, err, ErrClosed)
 }
 
 // The descriptor stays open from acquire to release, and is closed once,
