@@ -49,7 +49,7 @@
 // [File.Alignment]. The methods of a File take any.
 //
 // A Queue of depth d has at most d operations in flight. Those of Submit that are in
-// flight or wait unread on the channel are at most d+[Options].Unread: a goroutine that
+// flight or wait unread on the channel are at most d plus [Options].Unread: a goroutine that
 // submits more before it reads, and whose channel nobody else reads, waits for ever.
 //
 // All Queues of all processes of a machine may hold /proc/sys/fs/aio-max-nr operations,
