@@ -170,11 +170,8 @@ func exampleFile(size int64) (f *libaio.File, remove func()) {
 // A write-ahead log with group commit: whoever commits while a sync is under way
 // shares the next one.
 func ExampleWriter_groupCommit() {
-	dir, err := os.MkdirTemp(os.Getenv("LIBAIO_TEST_DIR"), "libaio-example-")
-	check(err)
-	defer os.RemoveAll(dir)
-	f, err := libaio.Create(filepath.Join(dir, "log"))
-	check(err)
+	f, remove := exampleFile(0)
+	defer remove()
 	defer f.Close()
 	check(f.Preallocate(0, 1<<20)) // no Truncate: see docs/files.md
 	w, err := libaio.NewWriter(f, nil)

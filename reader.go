@@ -73,7 +73,7 @@ func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 		return nil, err
 	}
 	if o.Length < 0 || o.Length > math.MaxInt64-o.Offset {
-		return nil, invalidf("reader", "Length %d: must be 0, for the rest of the file, or more, and end within the largest file offset", o.Length)
+		return nil, invalidf("reader", "Length %d from Offset %d on: must be 0, for the rest of the file, or more, and end within the largest file offset", o.Length, o.Offset)
 	}
 	r := &Reader{f: f, next: roundDown(o.Offset, f.block()), end: math.MaxInt64}
 	r.skip = int(o.Offset - r.next)

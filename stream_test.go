@@ -252,6 +252,7 @@ func TestStreamOptions(t *testing.T) {
 	for _, n := range []int64{-1, math.MaxInt64} {
 		_, err := NewReader(f, &ReaderOptions{Offset: 1, Length: n})
 		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorContains(t, err, fmt.Sprintf("Length %d from Offset 1 on", n))
 	}
 	_, err := NewReader(nil, nil)
 	require.ErrorIs(t, err, ErrInvalid)
