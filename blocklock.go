@@ -29,6 +29,7 @@ type blockLocks struct {
 
 // blockLock is a lock on blocks that is held or waited for.
 type blockLock struct {
+	holders    int // who share it: the call, and its operations that it has abandoned
 	all        span
 	own        [2]span // parts of all that nobody else may touch
 	held       bool
@@ -61,7 +62,7 @@ func (ls *blockLocks) lock(ctx context.Context, all span, own [2]span) (*blockLo
 	} else {
 		ls.spare = l.next
 	}
-	l.all, l.own = all, own
+	l.holders, l.all, l.own = 1, all, own
 	ls.push(l)
 	l.held = ls.mayHold(l)
 	if l.held {
@@ -82,10 +83,21 @@ func (ls *blockLocks) lock(ctx context.Context, all span, own [2]span) (*blockLo
 	}
 }
 
-// unlock ends a lock that is held or waited for.
+// keep has a lock that is held stay for one more holder.
+func (ls *blockLocks) keep(l *blockLock) {
+	ls.mu.Lock()
+	l.holders++
+	ls.mu.Unlock()
+}
+
+// unlock is called by each holder, and by who waits no longer. The last of them
+// ends the lock.
 func (ls *blockLocks) unlock(l *blockLock) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	if l.holders--; l.holders > 0 {
+		return
+	}
 	behind := l.next
 	ls.remove(l)
 	if !l.held {

@@ -52,9 +52,9 @@ func (f *File) readWhole(ctx context.Context, op Op, off int64, n int) (int, err
 		return 0, err
 	}
 	defer f.locks.unlock(l)
-	got, err := f.do(ctx, op.WithResume())
+	got, err := f.do(ctx, op.WithResume().under(l))
 	if errors.Is(err, syscall.EIO) {
-		got, err = f.readAgain(ctx, op, off)
+		got, err = f.readAgain(ctx, l, op, off)
 	}
 	if err != nil {
 		return got, err
@@ -64,9 +64,9 @@ func (f *File) readWhole(ctx context.Context, op Op, off int64, n int) (int, err
 
 // readAgain reads into the Buffers of an operation piece by piece, as readPiece does,
 // which knows what to do about EIO. Held: the blocks.
-func (f *File) readAgain(ctx context.Context, op Op, off int64) (int, error) {
+func (f *File) readAgain(ctx context.Context, l *blockLock, op Op, off int64) (int, error) {
 	return f.eachBuffer("pread", op, func(p []byte, done int) (int, error) {
-		return f.inPieces(ctx, p, off+int64(done), (*File).readPiece)
+		return f.inPieces(ctx, l, p, off+int64(done), (*File).readPiece)
 	})
 }
 
@@ -87,10 +87,10 @@ func (f *File) writeWhole(ctx context.Context, op Op, off int64, n int) (int, er
 			return 0, f.failure("pwrite", off, n, err)
 		}
 		if f.directPart(off, n, size) != (span{off, off + int64(n)}) {
-			return f.writeInParts(ctx, op, off)
+			return f.writeInParts(ctx, l, op, off)
 		}
 	}
-	got, err := f.do(ctx, op.WithResume())
+	got, err := f.do(ctx, op.WithResume().under(l))
 	if err != nil {
 		return got, err
 	}
@@ -98,9 +98,9 @@ func (f *File) writeWhole(ctx context.Context, op Op, off int64, n int) (int, er
 }
 
 // writeInParts writes the Buffers of an operation as WriteAt does. Held: the blocks.
-func (f *File) writeInParts(ctx context.Context, op Op, off int64) (int, error) {
+func (f *File) writeInParts(ctx context.Context, l *blockLock, op Op, off int64) (int, error) {
 	return f.eachBuffer("pwrite", op, func(p []byte, done int) (int, error) {
-		return f.writeParts(ctx, p, off+int64(done))
+		return f.writeParts(ctx, l, p, off+int64(done))
 	})
 }
 
@@ -140,7 +140,7 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	defer f.locks.unlock(l)
-	n, err := f.inPieces(ctx, p, off, (*File).readPiece)
+	n, err := f.inPieces(ctx, l, p, off, (*File).readPiece)
 	if err == nil && n < len(p) {
 		err = io.EOF
 	}
@@ -149,7 +149,7 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 
 // readPiece reads what fits into one bounce Buffer: less than p at the end of the
 // file.
-func (f *File) readPiece(ctx context.Context, p []byte, off int64) (int, error) {
+func (f *File) readPiece(ctx context.Context, l *blockLock, p []byte, off int64) (int, error) {
 	unit := int64(f.align.Offset)
 	from, to := roundDown(off, unit), roundUp(off+int64(len(p)), unit)
 	b, err := f.bounce(int(to - from))
@@ -157,7 +157,7 @@ func (f *File) readPiece(ctx context.Context, p []byte, off int64) (int, error) 
 		return 0, err
 	}
 	defer bounces.put(b)
-	n, err := f.doBounce(ctx, Pread(f, b.view(0, int(to-from)), from))
+	n, err := f.doBounce(ctx, l, Pread(f, b.view(0, int(to-from)), from))
 	if errors.Is(err, syscall.EIO) {
 		// XFS has this where space is reserved behind the end, of a write through
 		// the page cache, and the range goes that far.
@@ -165,7 +165,7 @@ func (f *File) readPiece(ctx context.Context, p []byte, off int64) (int, error) 
 		if end := roundUp(size, unit); sizeErr == nil && end < to {
 			n, err = 0, nil
 			if end > from {
-				n, err = f.doBounce(ctx, Pread(f, b.view(0, int(end-from)), from))
+				n, err = f.doBounce(ctx, l, Pread(f, b.view(0, int(end-from)), from))
 			}
 		}
 	}
@@ -192,9 +192,9 @@ func (f *File) write(ctx context.Context, p []byte, off int64) (int, error) {
 	}
 	defer f.locks.unlock(l)
 	if !l.exclusive() {
-		return f.inPieces(ctx, p, off, (*File).writePiece)
+		return f.inPieces(ctx, l, p, off, (*File).writePiece)
 	}
-	return f.writeParts(ctx, p, off)
+	return f.writeParts(ctx, l, p, off)
 }
 
 // lockToWrite takes the blocks of a write: those of which it changes a part for
@@ -231,7 +231,7 @@ func (f *File) appending(off int64, n int) error {
 
 // writeParts writes through the page cache what is in a block that is not wholly in
 // the file, and the rest directly. Held: the blocks.
-func (f *File) writeParts(ctx context.Context, p []byte, off int64) (int, error) {
+func (f *File) writeParts(ctx context.Context, l *blockLock, p []byte, off int64) (int, error) {
 	size, err := sizeOf(f.fd)
 	if err != nil {
 		return 0, f.failure("pwrite", off, len(p), err)
@@ -245,7 +245,7 @@ func (f *File) writeParts(ctx context.Context, p []byte, off int64) (int, error)
 	if err != nil {
 		return n, err
 	}
-	m, err := f.inPieces(ctx, p[from:to], part.from, (*File).writePiece)
+	m, err := f.inPieces(ctx, l, p[from:to], part.from, (*File).writePiece)
 	if err != nil {
 		return n + m, err
 	}
@@ -279,7 +279,7 @@ func (f *File) directPart(off int64, n int, size int64) span {
 
 // writePiece writes what fits into one bounce Buffer, with the rest of the blocks
 // at its edges as they are in the file.
-func (f *File) writePiece(ctx context.Context, p []byte, off int64) (int, error) {
+func (f *File) writePiece(ctx context.Context, l *blockLock, p []byte, off int64) (int, error) {
 	unit := f.block()
 	whole := f.align.aligned(0, off, len(p))
 	if whole {
@@ -292,7 +292,7 @@ func (f *File) writePiece(ctx context.Context, p []byte, off int64) (int, error)
 	}
 	defer bounces.put(b)
 	if !whole {
-		if full, err := f.readEdges(ctx, b, span{from, to}, off, len(p)); err != nil {
+		if full, err := f.readEdges(ctx, l, b, span{from, to}, off, len(p)); err != nil {
 			return 0, err
 		} else if !full { // it was cut in this moment, by somebody who does not lock
 			return f.writeCached(p, off)
@@ -303,7 +303,7 @@ func (f *File) writePiece(ctx context.Context, p []byte, off int64) (int, error)
 	}
 	skip := int(off - from)
 	copy(b.bytes(skip + len(p))[skip:], p)
-	n, err := f.doBounce(ctx, Pwrite(f, b.view(0, int(to-from)), from))
+	n, err := f.doBounce(ctx, l, Pwrite(f, b.view(0, int(to-from)), from))
 	n = max(0, min(n-skip, len(p)))
 	if err != nil {
 		return n, err
@@ -317,7 +317,7 @@ const fewBlocks = 4
 
 // readEdges reads the blocks at the edges of a piece to their places in b; full says
 // whether all of them are in the file.
-func (f *File) readEdges(ctx context.Context, b *bounce, piece span, off int64, n int) (full bool, err error) {
+func (f *File) readEdges(ctx context.Context, l *blockLock, b *bounce, piece span, off int64, n int) (full bool, err error) {
 	block := f.block()
 	if piece.to-piece.from <= fewBlocks*block {
 		edges := piece // and no whole block beside them: it may lie behind the end
@@ -327,21 +327,21 @@ func (f *File) readEdges(ctx context.Context, b *bounce, piece span, off int64, 
 		if piece.to == off+int64(n) {
 			edges.to = piece.from + block
 		}
-		return f.readEdge(ctx, b, piece, edges)
+		return f.readEdge(ctx, l, b, piece, edges)
 	}
 	full = true
 	if piece.from != off {
-		full, err = f.readEdge(ctx, b, piece, span{piece.from, piece.from + block})
+		full, err = f.readEdge(ctx, l, b, piece, span{piece.from, piece.from + block})
 	}
 	if full && err == nil && piece.to != off+int64(n) {
-		full, err = f.readEdge(ctx, b, piece, span{piece.to - block, piece.to})
+		full, err = f.readEdge(ctx, l, b, piece, span{piece.to - block, piece.to})
 	}
 	return full, err
 }
 
-func (f *File) readEdge(ctx context.Context, b *bounce, piece, edge span) (full bool, err error) {
+func (f *File) readEdge(ctx context.Context, l *blockLock, b *bounce, piece, edge span) (full bool, err error) {
 	n := int(edge.to - edge.from)
-	got, err := f.doBounce(ctx, Pread(f, b.view(int(edge.from-piece.from), n), edge.from))
+	got, err := f.doBounce(ctx, l, Pread(f, b.view(int(edge.from-piece.from), n), edge.from))
 	return got == n, err
 }
 
@@ -355,8 +355,8 @@ func (f *File) bounce(n int) (*bounce, error) {
 }
 
 // doBounce runs an operation on a bounce Buffer.
-func (f *File) doBounce(ctx context.Context, op Op) (int, error) {
-	n, err := f.do(ctx, op.WithResume())
+func (f *File) doBounce(ctx context.Context, l *blockLock, op Op) (int, error) {
+	n, err := f.do(ctx, op.WithResume().under(l))
 	if err == nil {
 		return n, nil
 	}
@@ -370,14 +370,14 @@ func (f *File) doBounce(ctx context.Context, op Op) (int, error) {
 // inPieces moves p with as many bounce Buffers as it takes, several at once. It
 // returns what was moved up to the first piece that came out short or failed.
 func (f *File) inPieces(
-	ctx context.Context, p []byte, off int64,
-	piece func(*File, context.Context, []byte, int64) (int, error),
+	ctx context.Context, l *blockLock, p []byte, off int64,
+	piece func(*File, context.Context, *blockLock, []byte, int64) (int, error),
 ) (int, error) {
 	size := max(bounceSize, f.block())
 	base := roundDown(off, f.block())
 	end := off + int64(len(p))
 	if end-base <= size {
-		return piece(f, ctx, p, off)
+		return piece(f, ctx, l, p, off)
 	}
 	pieces := int((end - base + size - 1) / size)
 	w := pieceWork{n: len(p), bad: pieces}
@@ -385,7 +385,7 @@ func (f *File) inPieces(
 		for i, ok := w.take(); ok; i, ok = w.take() {
 			from := max(off, base+int64(i)*size)
 			to := min(end, base+int64(i+1)*size)
-			n, err := piece(f, ctx, p[from-off:to-off], from)
+			n, err := piece(f, ctx, l, p[from-off:to-off], from)
 			if err != nil || n < int(to-from) {
 				w.stop(i, int(from-off)+n, err)
 			}

@@ -140,11 +140,15 @@ func (q *Queue) abandon(index uint32, c *call, cause error) (int, error) {
 	done := s.done
 	if s.stage == stagePending {
 		err := s.op.withdrawnError(cause, done) // before the slot is cleared
+		s.op.locked = nil
 		q.withdraw(func(o *slot) bool { return o == s })
 		q.settle()
 		return done, err
 	}
 	q.cancelPoll(index)
+	if s.op.locked != nil {
+		s.op.file.locks.keep(s.op.locked)
+	}
 	return done, s.op.abandonError(cause)
 }
 

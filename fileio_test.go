@@ -1164,6 +1164,51 @@ func TestLockIsLeftClean(t *testing.T) {
 	require.Nil(t, ls.head)
 }
 
+// What a call leaves behind in the kernel keeps the blocks of the call: who is to have
+// some for himself waits for it, by Truncate as well.
+func TestAbandonedKeepsItsBlocks(t *testing.T) {
+	const size = 1 << 20
+	f := newFile(t, size)
+	if !f.Direct() {
+		t.Skip("no direct I/O here: no call is ever abandoned")
+	}
+	ls := f.blockLocks()
+	f.queue = newQueue(t, 8)
+	b := newBuffer(t, size)
+	p := make([]byte, size)
+	for name, move := range map[string]func(context.Context) (int, error){
+		"of a Buffer": func(ctx context.Context) (int, error) { return f.WriteBuffer(ctx, b, 0) },
+		"to a Buffer": func(ctx context.Context) (int, error) { return f.ReadBuffer(ctx, b, 0) },
+		"pieces":      func(ctx context.Context) (int, error) { return f.WriteAtContext(ctx, p, 0) },
+	} {
+		abandoned := 0
+		for range scaled(300, 100) {
+			ctx, cancel := context.WithCancel(ctxOf(t))
+			before := f.queue.Stats().Submitted
+			done := make(chan error, 1)
+			go func() { done <- second(move(ctx)) }()
+			for len(done) == 0 && f.queue.Stats().Submitted == before {
+				runtime.Gosched()
+			}
+			cancel()
+			err := <-done
+			all := f.blocks(0, size)
+			l, lockErr := ls.lock(ctxOf(t), all, [2]span{all})
+			require.NoError(t, lockErr)
+			require.Zero(t, f.queue.Stats().InFlight, name)
+			ls.unlock(l)
+			if errors.Is(err, ErrInFlight) {
+				abandoned++
+			}
+		}
+		t.Logf("%s: %d were abandoned", name, abandoned)
+		require.NotZero(t, abandoned, name)
+	}
+	require.Nil(t, ls.head)
+	require.Zero(t, ls.waiting+ls.exclusive)
+	require.NoError(t, f.Truncate(0))
+}
+
 // A write of a part of a block carries bytes of others, so once it is on its way it
 // is waited for, whatever its context says.
 func TestEdgeIsWaitedFor(t *testing.T) {

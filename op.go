@@ -98,6 +98,7 @@ type Op struct {
 	file       *File
 	buf        *Buffer
 	bufs       []*Buffer
+	locked     *blockLock // of file, which the caller holds: see under
 	offset     int64
 	size       int // to be moved, where partial
 	tag        uint64
@@ -206,6 +207,14 @@ func (o Op) WithPriority(p Priority) Op {
 // multiples of the alignment, stays short: that is the end of the file.
 func (o Op) WithResume() Op {
 	o.resume = true
+	return o
+}
+
+// under tells which lock the caller of Do holds. An operation that is abandoned shares
+// it until the kernel is done, so that who is to wait for the call waits for what the
+// call has left behind.
+func (o Op) under(l *blockLock) Op {
+	o.locked = l
 	return o
 }
 

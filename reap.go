@@ -174,6 +174,9 @@ func (q *Queue) release(s *slot) {
 			q.leftBuffers = append(q.leftBuffers, b.root)
 		}
 	}
+	if s.sink == sinkAbandoned && op.locked != nil {
+		op.file.locks.unlock(op.locked)
+	}
 }
 
 // unlock lets mu go, and has a goroutine give back what release has left.
