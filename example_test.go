@@ -167,6 +167,29 @@ func exampleFile(size int64) (f *libaio.File, remove func()) {
 	return f, func() { os.RemoveAll(dir) }
 }
 
+// One Writer for many files, in the memory that it has.
+func ExampleWriter_Reset() {
+	var w libaio.Writer
+	defer w.Close()
+	for i := range 3 {
+		f, remove := exampleFile(0)
+		defer remove()
+		defer f.Close()
+		check(w.Reset(f, &libaio.WriterOptions{BlockSize: 1 << 20}))
+		_, err := fmt.Fprintf(&w, "table %d\n", i)
+		check(err)
+		check(w.Flush())
+		check(f.Sync())
+		size, err := f.Size()
+		check(err)
+		fmt.Println(size)
+	}
+	// Output:
+	// 8
+	// 8
+	// 8
+}
+
 // A write-ahead log with group commit: whoever commits while a sync is under way
 // shares the next one.
 func ExampleWriter_groupCommit() {

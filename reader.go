@@ -21,8 +21,8 @@ type Reader struct {
 	ctx    context.Context    // of the reads
 	cancel context.CancelFunc // by Close, of those ahead
 	reads  sync.WaitGroup
-	mem    *Buffer     // of all blocks
-	blocks []readBlock // a ring: those that are being read, in their order
+	mem    streamMemory // of all blocks
+	blocks []readBlock  // a ring: those that are being read, in their order
 
 	current int    // the block that rest is of
 	rest    []byte // what was read and not yet given out
@@ -64,28 +64,46 @@ type ReaderOptions struct {
 // those of the Length where these are fewer. The first Read or WriteTo begins to read
 // ahead. Close it when done; f must stay open until then, and does after it.
 func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
+	r := new(Reader)
+	if err := r.Reset(f, opts); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Reset has r read f, as if NewReader had made it, closed or not. It waits for what is
+// in flight; the File from before may be closed then. The memory is used again where it
+// is enough, which for many files that are read one after the other saves the system from
+// clearing it for each. After an error r is what it was.
+func (r *Reader) Reset(f *File, opts *ReaderOptions) error {
+	if r == nil {
+		return errZeroReader
+	}
 	var o ReaderOptions
 	if opts != nil {
 		o = *opts
 	}
 	size, depth, err := streamShape("reader", f, o.Offset, o.BlockSize, o.Depth)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if o.Length < 0 || o.Length > math.MaxInt64-o.Offset {
-		return nil, invalidf("reader", "Length %d from Offset %d on: must be 0, for the rest of the file, or more, and end within the largest file offset", o.Length, o.Offset)
+		return invalidf("reader", "Length %d from Offset %d on: must be 0, for the rest of the file, or more, and end within the largest file offset", o.Length, o.Offset)
 	}
-	r := &Reader{f: f, next: roundDown(o.Offset, f.block()), end: math.MaxInt64}
-	r.skip = int(o.Offset - r.next)
+	first, end := roundDown(o.Offset, f.block()), int64(math.MaxInt64)
 	if o.Length > 0 {
-		r.end = o.Offset + o.Length
-		depth = int(min(int64(depth), (r.end-r.next-1)/int64(size)+1)) // no more than there is to read
+		end = o.Offset + o.Length
+		depth = int(min(int64(depth), (end-first-1)/int64(size)+1)) // no more than there is to read
 	}
-	mem, bufs, err := streamBuffers(f, depth, size)
+	r.reads.Wait()
+	bufs, err := r.mem.split(f, depth, size)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r.mem, r.blocks = mem, make([]readBlock, depth)
+	if r.cancel != nil {
+		r.cancel()
+	}
+	*r = Reader{f: f, mem: r.mem, blocks: make([]readBlock, depth), next: first, end: end, skip: int(o.Offset - first)}
 	r.ctx, r.cancel = orBackground(o.Context), func() {}
 	if r.ahead() {
 		r.ctx, r.cancel = context.WithCancel(r.ctx)
@@ -93,7 +111,7 @@ func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	for i := range r.blocks {
 		r.blocks[i] = readBlock{buf: bufs[i], ready: make(chan struct{}, 1)}
 	}
-	return r, nil
+	return nil
 }
 
 var errZeroReader error = invalidf("reader", "the Reader was not made by NewReader")
@@ -219,7 +237,7 @@ func (r *Reader) Close() error {
 	}
 	r.cancel()
 	r.reads.Wait()
-	_ = r.mem.Release() // now, or when the kernel is done
+	r.mem.release()
 	r.rest = nil
 	r.err = &Error{Op: "reader", File: r.f.name, Err: ErrClosed, Detail: "the Reader is closed"}
 	return nil

@@ -42,26 +42,51 @@ func streamShape(op string, f *File, off int64, blockSize, depth int) (int, int,
 	return int(roundUp(int64(blockSize), f.block())), depth, nil
 }
 
-// streamBuffers allocates n of them for f, all in one block. With huge pages, of
-// which a request has few, the kernel has less to do for each.
-func streamBuffers(f *File, n, size int) (all *Buffer, each []*Buffer, err error) {
+// streamMemory is the Buffers of a stream, all in one block.
+type streamMemory struct{ all *Buffer }
+
+// split is n Buffers of this size for f. The block is a new one unless there is one
+// that is large enough and of which the kernel has nothing.
+func (m *streamMemory) split(f *File, n, size int) ([]*Buffer, error) {
 	align := max(bounceAlign, f.align.Memory)
 	if size > maxBlock/n {
-		return nil, nil, noMemory(size, align, syscall.ENOMEM)
+		return nil, noMemory(size, align, syscall.ENOMEM)
 	}
+	if !m.has(n*size, align) {
+		all, err := allocStream(n*size, align)
+		if err != nil {
+			return nil, err
+		}
+		m.release()
+		m.all = all
+	}
+	each := make([]*Buffer, n)
+	for i := range each {
+		each[i], _ = m.all.Slice(i*size, size) // which is within
+	}
+	return each, nil
+}
+
+func (m *streamMemory) has(size, align int) bool {
+	return m.all != nil && !m.all.InFlight() && m.all.size >= size && m.all.address()%uintptr(align) == 0
+}
+
+// allocStream allocates with huge pages, of which a request has few: the kernel has less
+// to do for each.
+func allocStream(size, align int) (*Buffer, error) {
 	o := AllocOptions{Label: "libaio stream"}
-	if n*size >= hugeStream {
+	if size >= hugeStream {
 		o.HugePages = HugePagesTransparent
 	}
-	all, err = AllocWith(n*size, align, &o)
-	if err != nil {
-		return nil, nil, err
+	return AllocWith(size, align, &o)
+}
+
+// release gives the block back, now or when the kernel is done.
+func (m *streamMemory) release() {
+	if m.all != nil {
+		_ = m.all.Release()
+		m.all = nil
 	}
-	each = make([]*Buffer, n)
-	for i := range each {
-		each[i], _ = all.Slice(i*size, size) // which is within
-	}
-	return all, each, nil
 }
 
 // orBackground is ctx, or one that never ends for nil.

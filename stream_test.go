@@ -365,3 +365,123 @@ func TestWriterContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, w.Close(), context.Canceled)
 }
+
+// A Reset begins anew, with the memory that is there where that is enough.
+func TestReaderReset(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 8))
+	dir := testDir(t)
+	first, second := random(rnd, 20*block+3), random(rnd, 9*block+1)
+	f, g := newStreamFile(t, dir, first), newStreamFile(t, dir, second)
+	var r Reader
+	defer func() { require.NoError(t, r.Close()) }()
+	require.ErrorIs(t, r.Reset(nil, nil), ErrInvalid)
+	require.ErrorIs(t, r.Close(), ErrInvalid, "it is what it was: none")
+
+	require.NoError(t, r.Reset(f, &ReaderOptions{BlockSize: 2 * block, Depth: 3}))
+	mem := r.mem.all
+	_, err := io.ReadFull(&r, make([]byte, block)) // the others are read ahead
+	require.NoError(t, err)
+	require.ErrorIs(t, r.Reset(g, &ReaderOptions{Offset: -1}), ErrInvalid)
+	rest, err := io.ReadAll(&r)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(first[block:], rest), "after an error it is what it was")
+
+	require.NoError(t, r.Reset(f, &ReaderOptions{BlockSize: block, Depth: 6}))
+	_, err = r.Read(make([]byte, 10))
+	require.NoError(t, err)
+	require.NoError(t, r.Reset(g, &ReaderOptions{Offset: 5, BlockSize: block, Depth: 3})) // while f is read
+	require.NoError(t, f.Close())
+	require.Same(t, mem, r.mem.all)
+	rest, err = io.ReadAll(&r)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(second[5:], rest))
+	require.NoError(t, r.Reset(g, &ReaderOptions{BlockSize: block, Depth: 7}))
+	require.NotSame(t, mem, r.mem.all, "that is more")
+	require.ErrorIs(t, mem.Free(), ErrFreed)
+
+	require.NoError(t, r.Close())
+	require.NoError(t, r.Reset(g, nil))
+	rest, err = io.ReadAll(&r)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(second, rest))
+	require.ErrorIs(t, (*Reader)(nil).Reset(g, nil), ErrInvalid)
+}
+
+func TestWriterReset(t *testing.T) {
+	f, g := newFile(t, 0), newFile(t, 0)
+	var w Writer
+	require.ErrorIs(t, w.Reset(nil, nil), ErrInvalid)
+	require.ErrorIs(t, w.Close(), ErrInvalid, "it is what it was: none")
+
+	require.NoError(t, w.Reset(f, &WriterOptions{BlockSize: 2 * block, Depth: 3}))
+	mem := w.mem.all
+	content := random(rand.New(rand.NewPCG(9, 10)), 11*block+3)
+	_, err := w.Write(content)
+	require.NoError(t, err)
+	require.ErrorIs(t, w.Reset(g, &WriterOptions{Depth: -1}), ErrInvalid)
+	require.NoError(t, w.Flush())
+	requireContent(t, f, content)
+
+	_, err = w.Write([]byte("not flushed"))
+	require.NoError(t, err)
+	require.NoError(t, w.Reset(g, &WriterOptions{BlockSize: block, Depth: 7})) // while f is written
+	requireContent(t, f, content)
+	require.NoError(t, f.Close())
+	require.Same(t, mem, w.mem.all)
+	_, err = w.Write(content[1:])
+	require.NoError(t, err)
+	require.NoError(t, w.Flush())
+	requireContent(t, g, content[1:])
+
+	require.NoError(t, g.Truncate(0))
+	require.NoError(t, w.Reset(g, nil))
+	require.NotSame(t, mem, w.mem.all, "that is more")
+	require.ErrorIs(t, mem.Free(), ErrFreed)
+	require.NoError(t, w.Close())
+	require.NoError(t, w.Reset(g, nil))
+	_, err = w.Write(content)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	requireContent(t, g, content)
+	require.ErrorIs(t, (*Writer)(nil).Reset(g, nil), ErrInvalid)
+}
+
+func requireContent(t *testing.T, f *File, want []byte) {
+	t.Helper()
+	got, err := os.ReadFile(f.Name())
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, got))
+}
+
+// What the kernel still has of a Writer whose Context has ended is not used again.
+func TestWriterResetInFlight(t *testing.T) {
+	const size, depth = 1 << 20, 4
+	f := newFile(t, depth*size)
+	if !f.Direct() {
+		t.Skip("no direct I/O here: nothing is ever left in flight")
+	}
+	f.queue = newQueue(t, depth)
+	content := random(rand.New(rand.NewPCG(11, 12)), depth*size)
+	var w Writer
+	inFlight := 0
+	for range scaled(100, 30) {
+		ctx, cancel := context.WithCancel(context.Background())
+		require.NoError(t, w.Reset(f, &WriterOptions{Context: ctx, BlockSize: size, Depth: depth}))
+		_, err := w.Write(content)
+		require.NoError(t, err)
+		mem := w.mem.all
+		cancel()
+		w.writes.Wait()
+		if mem.InFlight() {
+			inFlight++
+		}
+		require.NoError(t, w.Reset(f, &WriterOptions{BlockSize: size, Depth: depth}))
+		require.False(t, w.mem.all.InFlight())
+		_, err = w.Write(content)
+		require.NoError(t, err, "the error is forgotten")
+		require.NoError(t, w.Flush())
+	}
+	require.NotZero(t, inFlight)
+	require.NoError(t, w.Close())
+	requireContent(t, f, content)
+}

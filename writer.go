@@ -23,7 +23,7 @@ var (
 type Writer struct {
 	f     *File
 	ctx   context.Context // of the writes
-	mem   *Buffer         // of all blocks
+	mem   streamMemory    // of all blocks
 	idle  chan *Buffer    // those that are not being written
 	buf   *Buffer         // what is being filled, nil before the first byte
 	n     int             // bytes in it
@@ -73,6 +73,22 @@ type WriterOptions struct {
 // of a block goes through the page cache, within the file it costs a read and a
 // write. Fill whole blocks where you can.
 func NewWriter(f *File, opts *WriterOptions) (*Writer, error) {
+	w := new(Writer)
+	if err := w.Reset(f, opts); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Reset has w write f, as if NewWriter had made it, closed or not: what is not flushed
+// is dropped, an error forgotten. It waits for what is in flight; the File from before
+// may be closed then. The memory is used again where it is enough, which for many files
+// that are written one after the other saves the system from clearing it for each. After
+// an error w is what it was.
+func (w *Writer) Reset(f *File, opts *WriterOptions) error {
+	if w == nil {
+		return errZeroWriter
+	}
 	var o WriterOptions
 	if opts != nil {
 		o = *opts
@@ -80,23 +96,26 @@ func NewWriter(f *File, opts *WriterOptions) (*Writer, error) {
 	switch {
 	case f == nil || !f.made: // as streamShape says
 	case !f.writable():
-		return nil, &Error{Op: "writer", File: f.name, Err: syscall.EBADF, Detail: f.onlyFor(true)}
+		return &Error{Op: "writer", File: f.name, Err: syscall.EBADF, Detail: f.onlyFor(true)}
 	case f.appends():
-		return nil, invalidf("writer", "the file is open with O_APPEND, which ignores offsets: open it without")
+		return invalidf("writer", "the file is open with O_APPEND, which ignores offsets: open it without")
 	}
 	size, depth, err := streamShape("writer", f, o.Offset, o.BlockSize, o.Depth)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	mem, bufs, err := streamBuffers(f, depth+1, size)
+	w.writes.Wait()
+	bufs, err := w.mem.split(f, depth+1, size)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	w := &Writer{f: f, ctx: orBackground(o.Context), mem: mem, idle: make(chan *Buffer, len(bufs)), off: o.Offset, depth: depth}
+	w.f, w.ctx, w.buf, w.off, w.depth = f, orBackground(o.Context), nil, o.Offset, depth
+	w.idle = make(chan *Buffer, len(bufs))
 	for _, b := range bufs {
 		w.idle <- b
 	}
-	return w, nil
+	w.err, w.closed = nil, false
+	return nil
 }
 
 // Write takes p, which it copies, and waits while Depth blocks are in flight. See
@@ -298,7 +317,7 @@ func (w *Writer) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	_ = w.mem.Release() // now, or when the kernel is done
+	w.mem.release()
 	w.buf = nil
 	return err
 }

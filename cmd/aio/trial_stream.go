@@ -15,11 +15,14 @@ import (
 // long the caller waits for it.
 type streamTrial struct {
 	*lane
-	file  *libaio.File
-	queue *libaio.Queue
-	moved int64     // blocks, of this pass over the file
-	slot  int       // whose memory is next: to be written, or to keep what is read
-	since time.Time // of the block before
+	file   *libaio.File
+	queue  *libaio.Queue
+	r      libaio.Reader
+	w      libaio.Writer
+	moved  int64     // blocks, of this pass over the file
+	filled int64     // blocks of the Writer's memory
+	slot   int       // whose memory is next: to be written, or to keep what is read
+	since  time.Time // of the block before
 }
 
 func startStreamTrial(t *trial) (trialist, error) {
@@ -55,7 +58,7 @@ func (s *streamTrial) run(ctx context.Context) error {
 var errTrialOver = errors.New("the trial is over")
 
 func (s *streamTrial) readAll(ctx context.Context) error {
-	r, err := libaio.NewReader(s.file, &libaio.ReaderOptions{
+	err := s.r.Reset(s.file, &libaio.ReaderOptions{
 		Context: ctx, BlockSize: int(s.trial.workload.block), Depth: s.trial.depth,
 		Length: s.trial.blocks * s.trial.workload.block,
 	})
@@ -63,8 +66,8 @@ func (s *streamTrial) readAll(ctx context.Context) error {
 		return err
 	}
 	s.since = time.Now()
-	_, err = r.WriteTo(s)
-	return closing(r, err)
+	_, err = s.r.WriteTo(s)
+	return err
 }
 
 // Write takes a block from the Reader. Behind the end of the trial blocks are kept
@@ -85,28 +88,29 @@ func (s *streamTrial) Write(block []byte) (int, error) {
 }
 
 func (s *streamTrial) writeAll(ctx context.Context) error {
-	w, err := libaio.NewWriter(s.file, &libaio.WriterOptions{
+	err := s.w.Reset(s.file, &libaio.WriterOptions{
 		Context: ctx, BlockSize: int(s.trial.workload.block), Depth: s.trial.depth,
 	})
 	if err != nil {
 		return err
 	}
 	s.since = time.Now()
-	_, err = w.ReadFrom(s)
-	return closing(w, err)
+	_, err = s.w.ReadFrom(s)
+	return flushing(&s.w, err)
 }
 
-// closing closes a stream that ended with an error. One that comes with the Close is
+// flushing flushes a Writer whose pass ended with an error. One that comes with that is
 // what counts: it is of requests that were in flight when the trial was over.
-func closing(stream io.Closer, err error) error {
-	if failed := stream.Close(); failed != nil {
+func flushing(w *libaio.Writer, err error) error {
+	if failed := w.Flush(); failed != nil {
 		return failed
 	}
 	return err
 }
 
-// Read gives a block to the Writer, whose own memory it fills the first time. After
-// that it leaves it as it is: the other contenders do not change theirs either.
+// Read gives a block to the Writer, whose own memory it fills the first time, and each
+// pass begins with the same. After that it leaves it as it is: the other contenders do
+// not change theirs either.
 func (s *streamTrial) Read(block []byte) (int, error) {
 	switch {
 	case s.moved == s.trial.blocks:
@@ -114,8 +118,9 @@ func (s *streamTrial) Read(block []byte) (int, error) {
 	case s.trial.over():
 		return 0, errTrialOver
 	}
-	if s.moved <= int64(s.trial.depth) { // it has one Buffer more than depth
+	if s.filled < min(int64(s.trial.depth)+1, s.trial.blocks) { // it has one Buffer more than depth
 		copy(block, s.trial.memory[s.slot].Bytes())
+		s.filled++
 	}
 	s.next(s.slot)
 	s.slot = (s.slot + 1) % s.trial.depth
@@ -133,7 +138,12 @@ func (s *streamTrial) count(n int) error {
 
 func (s *streamTrial) lanes() []*lane { return []*lane{s.lane} }
 
-func (s *streamTrial) close() error { return closeTrial(s.file, s.queue) }
+func (s *streamTrial) close() error {
+	for _, c := range []io.Closer{&s.r, &s.w} {
+		_ = c.Close() // of the one that was used, which has told by now what failed
+	}
+	return closeTrial(s.file, s.queue)
+}
 
 var (
 	_ trialist  = (*streamTrial)(nil)

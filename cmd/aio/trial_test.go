@@ -66,13 +66,15 @@ func TestStreamTellsOfItsLastWrites(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	w, err := libaio.NewWriter(newTarget(t, 4<<20).file, &libaio.WriterOptions{Context: ctx})
 	require.NoError(t, err)
-	_, err = w.Write([]byte("what Close is to write"))
+	defer w.Close()
+	_, err = w.Write([]byte("what Flush is to write"))
 	require.NoError(t, err)
 	cancel()
-	err = closing(w, errTrialOver)
+	err = flushing(w, errTrialOver)
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorIs(t, err, errTrialOver)
-	require.ErrorIs(t, closing(w, errTrialOver), errTrialOver, "a second Close has no error")
+	require.NoError(t, w.Reset(newTarget(t, 4<<20).file, nil))
+	require.ErrorIs(t, flushing(w, errTrialOver), errTrialOver)
 }
 
 // With another seed all content is wrong.
