@@ -61,7 +61,7 @@ type ReaderOptions struct {
 }
 
 // NewReader makes a Reader of f, with memory for Depth blocks in one Buffer, or for
-// those of the Length where these are fewer. The first Read or WriteTo begins to read
+// those up to the Length or the end of the file where these are fewer. The first Read or WriteTo begins to read
 // ahead. Close it when done; f must stay open until then, and does after it.
 func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	r := new(Reader)
@@ -93,8 +93,8 @@ func (r *Reader) Reset(f *File, opts *ReaderOptions) error {
 	first, end := roundDown(o.Offset, f.block()), int64(math.MaxInt64)
 	if o.Length > 0 {
 		end = o.Offset + o.Length
-		depth = int(min(int64(depth), (end-first-1)/int64(size)+1)) // no more than there is to read
 	}
+	depth = int(min(int64(depth), blocksTo(f, first, end, int64(size))))
 	r.reads.Wait()
 	bufs, err := r.mem.split(f, depth, size)
 	if err != nil {
@@ -112,6 +112,15 @@ func (r *Reader) Reset(f *File, opts *ReaderOptions) error {
 		r.blocks[i] = readBlock{buf: bufs[i], ready: make(chan struct{}, 1)}
 	}
 	return nil
+}
+
+// blocksTo is how many blocks of this size there are to read from first up to end, or up
+// to where the file ends, by now, and one for who finds that out.
+func blocksTo(f *File, first, end, size int64) int64 {
+	if now, err := f.Size(); err == nil && now > 0 { // 0 says nothing, of a character device
+		end = min(end, max(first, min(now, math.MaxInt64-1))+1)
+	}
+	return (end-first-1)/size + 1
 }
 
 var errZeroReader error = invalidf("reader", "the Reader was not made by NewReader")

@@ -16,9 +16,8 @@ const (
 	// allocate.
 	maxStreamBlock = 1 << 30
 	maxStreamDepth = 1024
-	// hugeStream is from how many bytes on they ask for huge pages: the first byte
-	// takes the whole of one, 2 MiB, which a small one may not have a use for.
-	hugeStream = 8 << 20
+	// hugeStream is from how many bytes on they ask for huge pages, which have 2 MiB.
+	hugeStream = 2 << 20
 )
 
 // streamShape checks what a Reader or Writer is told, and fills in the defaults.

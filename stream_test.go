@@ -285,6 +285,43 @@ func TestReaderOfALength(t *testing.T) {
 	})
 }
 
+// A Reader takes no more memory than there is to read when it is made, and all the same
+// reads what comes to it.
+func TestReaderOfAFileThatGrows(t *testing.T) {
+	content := random(rand.New(rand.NewPCG(13, 14)), 12*block)
+	for _, c := range []struct {
+		size int
+		opts ReaderOptions
+		want int // Buffers
+	}{
+		{0, ReaderOptions{}, 8}, // nothing is known
+		{1, ReaderOptions{}, 1},
+		{block, ReaderOptions{}, 2},
+		{3*block - 1, ReaderOptions{}, 3},
+		{3 * block, ReaderOptions{}, 4},
+		{3 * block, ReaderOptions{Offset: block}, 3},
+		{3 * block, ReaderOptions{Offset: 5 * block}, 1},
+		{3 * block, ReaderOptions{Length: 2 * block}, 2},
+		{3 * block, ReaderOptions{Length: math.MaxInt64}, 4},
+	} {
+		f := newStreamFile(t, testDir(t), content[:c.size])
+		c.opts.BlockSize, c.opts.Depth = block, 8
+		r := newReader(t, f, &c.opts)
+		require.Len(t, r.blocks, c.want, "%d bytes, %+v", c.size, c.opts)
+		_, err := f.WriteAt(content, 0)
+		require.NoError(t, err)
+		got, err := io.ReadAll(r)
+		require.NoError(t, err)
+		want := content[c.opts.Offset:]
+		if c.opts.Length > 0 {
+			want = want[:min(c.opts.Length, int64(len(want)))]
+		}
+		require.True(t, bytes.Equal(want, got), "%d bytes, %+v", c.size, c.opts)
+	}
+	r := newReader(t, newStreamFile(t, testDir(t), content), &ReaderOptions{BlockSize: block, Depth: 8})
+	require.Len(t, r.blocks, 8, "it is Depth where there is more to read")
+}
+
 // Its Context ends a Reader: behind what was read, and for good.
 func TestReaderContext(t *testing.T) {
 	f := newFile(t, 64*block)
