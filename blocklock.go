@@ -29,7 +29,7 @@ type blockLocks struct {
 
 // blockLock is a lock on blocks that is held or waited for.
 type blockLock struct {
-	holders    int // who share it: the call, and its operations that it has abandoned
+	holders    int // the call, and its writes that it has abandoned
 	all        span
 	own        [2]span // parts of all that nobody else may touch
 	held       bool
@@ -83,11 +83,16 @@ func (ls *blockLocks) lock(ctx context.Context, all span, own [2]span) (*blockLo
 	}
 }
 
-// keep has a lock that is held stay for one more holder.
+// keep has a lock that is held stay for one more holder, a write that its call has
+// abandoned: who comes later is to find what it has written, and not to be overtaken by it.
 func (ls *blockLocks) keep(l *blockLock) {
 	ls.mu.Lock()
+	defer ls.mu.Unlock()
 	l.holders++
-	ls.mu.Unlock()
+	if !l.exclusive() {
+		ls.exclusive++
+	}
+	l.own = [2]span{l.all}
 }
 
 // unlock is called by each holder, and by who waits no longer. The last of them

@@ -52,9 +52,9 @@ func (f *File) readWhole(ctx context.Context, op Op, off int64, n int) (int, err
 		return 0, err
 	}
 	defer f.locks.unlock(l)
-	got, err := f.do(ctx, op.WithResume().under(l))
+	got, err := f.do(ctx, op.WithResume())
 	if errors.Is(err, syscall.EIO) {
-		got, err = f.readAgain(ctx, l, op, off)
+		got, err = f.readAgain(ctx, op, off)
 	}
 	if err != nil {
 		return got, err
@@ -64,9 +64,9 @@ func (f *File) readWhole(ctx context.Context, op Op, off int64, n int) (int, err
 
 // readAgain reads into the Buffers of an operation piece by piece, as readPiece does,
 // which knows what to do about EIO. Held: the blocks.
-func (f *File) readAgain(ctx context.Context, l *blockLock, op Op, off int64) (int, error) {
+func (f *File) readAgain(ctx context.Context, op Op, off int64) (int, error) {
 	return f.eachBuffer("pread", op, func(p []byte, done int) (int, error) {
-		return f.inPieces(ctx, l, p, off+int64(done), (*File).readPiece)
+		return f.inPieces(ctx, nil, p, off+int64(done), (*File).readPiece)
 	})
 }
 
@@ -140,7 +140,7 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	defer f.locks.unlock(l)
-	n, err := f.inPieces(ctx, l, p, off, (*File).readPiece)
+	n, err := f.inPieces(ctx, nil, p, off, (*File).readPiece)
 	if err == nil && n < len(p) {
 		err = io.EOF
 	}
@@ -149,7 +149,7 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 
 // readPiece reads what fits into one bounce Buffer: less than p at the end of the
 // file.
-func (f *File) readPiece(ctx context.Context, l *blockLock, p []byte, off int64) (int, error) {
+func (f *File) readPiece(ctx context.Context, _ *blockLock, p []byte, off int64) (int, error) {
 	unit := int64(f.align.Offset)
 	from, to := roundDown(off, unit), roundUp(off+int64(len(p)), unit)
 	b, err := f.bounce(int(to - from))
@@ -157,7 +157,7 @@ func (f *File) readPiece(ctx context.Context, l *blockLock, p []byte, off int64)
 		return 0, err
 	}
 	defer bounces.put(b)
-	n, err := f.doBounce(ctx, l, Pread(f, b.view(0, int(to-from)), from))
+	n, err := f.doBounce(ctx, Pread(f, b.view(0, int(to-from)), from))
 	if errors.Is(err, syscall.EIO) {
 		// XFS has this where space is reserved behind the end, of a write through
 		// the page cache, and the range goes that far.
@@ -165,7 +165,7 @@ func (f *File) readPiece(ctx context.Context, l *blockLock, p []byte, off int64)
 		if end := roundUp(size, unit); sizeErr == nil && end < to {
 			n, err = 0, nil
 			if end > from {
-				n, err = f.doBounce(ctx, l, Pread(f, b.view(0, int(end-from)), from))
+				n, err = f.doBounce(ctx, Pread(f, b.view(0, int(end-from)), from))
 			}
 		}
 	}
@@ -292,7 +292,7 @@ func (f *File) writePiece(ctx context.Context, l *blockLock, p []byte, off int64
 	}
 	defer bounces.put(b)
 	if !whole {
-		if full, err := f.readEdges(ctx, l, b, span{from, to}, off, len(p)); err != nil {
+		if full, err := f.readEdges(ctx, b, span{from, to}, off, len(p)); err != nil {
 			return 0, err
 		} else if !full { // it was cut in this moment, by somebody who does not lock
 			return f.writeCached(p, off)
@@ -303,7 +303,7 @@ func (f *File) writePiece(ctx context.Context, l *blockLock, p []byte, off int64
 	}
 	skip := int(off - from)
 	copy(b.bytes(skip + len(p))[skip:], p)
-	n, err := f.doBounce(ctx, l, Pwrite(f, b.view(0, int(to-from)), from))
+	n, err := f.doBounce(ctx, Pwrite(f, b.view(0, int(to-from)), from).under(l))
 	n = max(0, min(n-skip, len(p)))
 	if err != nil {
 		return n, err
@@ -317,7 +317,7 @@ const fewBlocks = 4
 
 // readEdges reads the blocks at the edges of a piece to their places in b; full says
 // whether all of them are in the file.
-func (f *File) readEdges(ctx context.Context, l *blockLock, b *bounce, piece span, off int64, n int) (full bool, err error) {
+func (f *File) readEdges(ctx context.Context, b *bounce, piece span, off int64, n int) (full bool, err error) {
 	block := f.block()
 	if piece.to-piece.from <= fewBlocks*block {
 		edges := piece // and no whole block beside them: it may lie behind the end
@@ -327,21 +327,21 @@ func (f *File) readEdges(ctx context.Context, l *blockLock, b *bounce, piece spa
 		if piece.to == off+int64(n) {
 			edges.to = piece.from + block
 		}
-		return f.readEdge(ctx, l, b, piece, edges)
+		return f.readEdge(ctx, b, piece, edges)
 	}
 	full = true
 	if piece.from != off {
-		full, err = f.readEdge(ctx, l, b, piece, span{piece.from, piece.from + block})
+		full, err = f.readEdge(ctx, b, piece, span{piece.from, piece.from + block})
 	}
 	if full && err == nil && piece.to != off+int64(n) {
-		full, err = f.readEdge(ctx, l, b, piece, span{piece.to - block, piece.to})
+		full, err = f.readEdge(ctx, b, piece, span{piece.to - block, piece.to})
 	}
 	return full, err
 }
 
-func (f *File) readEdge(ctx context.Context, l *blockLock, b *bounce, piece, edge span) (full bool, err error) {
+func (f *File) readEdge(ctx context.Context, b *bounce, piece, edge span) (full bool, err error) {
 	n := int(edge.to - edge.from)
-	got, err := f.doBounce(ctx, l, Pread(f, b.view(int(edge.from-piece.from), n), edge.from))
+	got, err := f.doBounce(ctx, Pread(f, b.view(int(edge.from-piece.from), n), edge.from))
 	return got == n, err
 }
 
@@ -355,8 +355,8 @@ func (f *File) bounce(n int) (*bounce, error) {
 }
 
 // doBounce runs an operation on a bounce Buffer.
-func (f *File) doBounce(ctx context.Context, l *blockLock, op Op) (int, error) {
-	n, err := f.do(ctx, op.WithResume().under(l))
+func (f *File) doBounce(ctx context.Context, op Op) (int, error) {
+	n, err := f.do(ctx, op.WithResume())
 	if err == nil {
 		return n, nil
 	}

@@ -146,7 +146,7 @@ func (q *Queue) abandon(index uint32, c *call, cause error) (int, error) {
 		return done, err
 	}
 	q.cancelPoll(index)
-	if s.op.locked != nil {
+	if s.op.locked != nil { // it is a write
 		s.op.file.locks.keep(s.op.locked)
 	}
 	return done, s.op.abandonError(cause)

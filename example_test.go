@@ -170,11 +170,9 @@ func exampleFile(size int64) (f *libaio.File, remove func()) {
 // One Writer for many files, in the memory that it has.
 func ExampleWriter_Reset() {
 	var w libaio.Writer
-	defer w.Close()
 	for i := range 3 {
 		f, remove := exampleFile(0)
 		defer remove()
-		defer f.Close()
 		check(w.Reset(f, &libaio.WriterOptions{BlockSize: 1 << 20}))
 		_, err := fmt.Fprintf(&w, "table %d\n", i)
 		check(err)
@@ -183,7 +181,9 @@ func ExampleWriter_Reset() {
 		size, err := f.Size()
 		check(err)
 		fmt.Println(size)
+		check(f.Close())
 	}
+	check(w.Close())
 	// Output:
 	// 8
 	// 8

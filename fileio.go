@@ -61,11 +61,11 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 }
 
 // WriteAtContext is WriteAt that waits only until ctx ends. What the kernel has by
-// then it does: whether the data was written is not known. Until it is done the lock stays,
-// so that a write of a part of these blocks and Truncate wait for it; one of whole blocks
-// does not, and may be overtaken by it. Blocks at the edges are the exception: once they
-// are being written that is waited for, and so is pwrite(2) where that does the work, as
-// pread(2) is in [File.ReadAtContext]. p is the caller's own as soon as it returns.
+// then it does: whether the data was written is not known. Until it is done all later calls
+// of direct Files that touch these blocks wait for it, and so do Truncate and buffered
+// writes: none of them is overtaken. Blocks at the edges are the exception: once they are
+// being written WriteAtContext itself waits for that, and for pwrite(2) where that does the
+// work, as pread(2) in [File.ReadAtContext]. p is the caller's own as soon as it returns.
 func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	if err := f.begin(ctx, "pwrite", off, len(p)); err != nil {
 		return 0, err

@@ -210,9 +210,8 @@ func (o Op) WithResume() Op {
 	return o
 }
 
-// under tells which lock the caller of Do holds. An operation that is abandoned shares
-// it until the kernel is done, so that who is to wait for the call waits for what the
-// call has left behind.
+// under tells which lock the caller of Do has for a write. One that is abandoned keeps it
+// until the kernel is done.
 func (o Op) under(l *blockLock) Op {
 	o.locked = l
 	return o

@@ -55,14 +55,15 @@ type ReaderOptions struct {
 	// BlockSize is how much one operation reads, in bytes: up to 1 GiB, rounded
 	// up to what direct I/O takes. 0 means 256 KiB.
 	BlockSize int
-	// Depth is how many reads are in flight, up to 1024. 0 means 4. The Queue of
-	// the File should have room for them.
+	// Depth is how many reads are in flight, up to 1024, or fewer where there is less
+	// to read. 0 means 4. The Queue of the File should have room for them.
 	Depth int
 }
 
 // NewReader makes a Reader of f, with memory for Depth blocks in one Buffer, or for
-// those up to the Length or the end of the file where these are fewer. The first Read or WriteTo begins to read
-// ahead. Close it when done; f must stay open until then, and does after it.
+// those up to the Length or the end that the file has now, where these are fewer. The
+// first Read or WriteTo begins to read ahead. Close it when done; f must stay open until
+// then, and does after it.
 func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	r := new(Reader)
 	if err := r.Reset(f, opts); err != nil {
@@ -71,10 +72,13 @@ func NewReader(f *File, opts *ReaderOptions) (*Reader, error) {
 	return r, nil
 }
 
-// Reset has r read f, as if NewReader had made it, closed or not. It waits for what is
-// in flight; the File from before may be closed then. The memory is used again where it
-// is enough, which for many files that are read one after the other saves the system from
-// clearing it for each. After an error r is what it was.
+// Reset has r, which may be the zero value or closed, read f as if NewReader had made
+// it. It waits for the reads that are under way, whatever the Context of opts says; Close
+// does not, but gives the memory back. The File from before may be closed then.
+//
+// The memory is used again where it is enough, and grows where it is not: for many files
+// that are read one after the other that saves the system from clearing it for each.
+// Close gives it back. After an error r is what it was.
 func (r *Reader) Reset(f *File, opts *ReaderOptions) error {
 	if r == nil {
 		return errZeroReader
@@ -123,7 +127,7 @@ func blocksTo(f *File, first, end, size int64) int64 {
 	return (end-first-1)/size + 1
 }
 
-var errZeroReader error = invalidf("reader", "the Reader was not made by NewReader")
+var errZeroReader error = invalidf("reader", "the Reader is nil, or was not made by NewReader or Reset")
 
 // Read is that of [io.Reader]. io.EOF is for good, also where the file grows
 // later.

@@ -490,35 +490,67 @@ func requireContent(t *testing.T, f *File, want []byte) {
 	require.True(t, bytes.Equal(want, got))
 }
 
-// What the kernel still has of a Writer whose Context has ended is not used again.
+// What the kernel still has of a Writer whose Context has ended is not used again, and
+// what is written next is not overtaken by it.
 func TestWriterResetInFlight(t *testing.T) {
-	const size, depth = 1 << 20, 4
+	const size, depth = 64 << 10, 4
 	f := newFile(t, depth*size)
-	if !f.Direct() {
-		t.Skip("no direct I/O here: nothing is ever left in flight")
-	}
 	f.queue = newQueue(t, depth)
-	content := random(rand.New(rand.NewPCG(11, 12)), depth*size)
+	disk := newBusyDisk(t, f)
+	rnd := rand.New(rand.NewPCG(11, 12))
+	old, content := random(rnd, depth*size), random(rnd, depth*size)
 	var w Writer
 	inFlight := 0
-	for range scaled(100, 30) {
+	for range 10 {
 		ctx, cancel := context.WithCancel(context.Background())
 		require.NoError(t, w.Reset(f, &WriterOptions{Context: ctx, BlockSize: size, Depth: depth}))
-		_, err := w.Write(content)
-		require.NoError(t, err)
-		mem := w.mem.all
-		cancel()
-		w.writes.Wait()
-		if mem.InFlight() {
-			inFlight++
-		}
-		require.NoError(t, w.Reset(f, &WriterOptions{BlockSize: size, Depth: depth}))
-		require.False(t, w.mem.all.InFlight())
-		_, err = w.Write(content)
-		require.NoError(t, err, "the error is forgotten")
-		require.NoError(t, w.Flush())
+		disk.during(t, func() {
+			before := f.queue.Stats().Submitted
+			_, err := w.Write(old)
+			require.NoError(t, err)
+			awaitSubmitted(f.queue, before)
+			cancel()
+			w.writes.Wait()
+			if w.mem.all.InFlight() {
+				inFlight++
+			}
+			require.NoError(t, w.Reset(f, &WriterOptions{BlockSize: size, Depth: depth}))
+			require.False(t, w.mem.all.InFlight())
+			_, err = w.Write(content)
+			require.NoError(t, err, "the error is forgotten")
+			require.NoError(t, w.Flush())
+			requireContent(t, f, content)
+			require.Zero(t, f.queue.Stats().InFlight)
+		})
 	}
 	require.NotZero(t, inFlight)
 	require.NoError(t, w.Close())
-	requireContent(t, f, content)
+}
+
+// Reset waits for the writes that are under way.
+func TestWriterResetWaits(t *testing.T) {
+	const size, depth = 1 << 20, 4
+	f, g := newFile(t, depth*size), newFile(t, 0)
+	f.queue = newQueue(t, depth)
+	disk := newBusyDisk(t, f)
+	content := random(rand.New(rand.NewPCG(15, 16)), depth*size)
+	w, err := NewWriter(f, &WriterOptions{BlockSize: size, Depth: depth})
+	require.NoError(t, err)
+	disk.during(t, func() {
+		_, err := w.Write(content)
+		require.NoError(t, err)
+		require.NoError(t, w.Reset(g, &WriterOptions{BlockSize: size, Depth: depth}))
+		require.Zero(t, f.queue.Stats().InFlight)
+		requireContent(t, f, content)
+	})
+	require.NoError(t, w.Close())
+}
+
+// Large streams ask for huge pages.
+func TestStreamsHaveHugePages(t *testing.T) {
+	f := newFile(t, 4<<20)
+	for size, want := range map[int]HugePages{hugeStream / 2: HugePagesNo, hugeStream: HugePagesTransparent} {
+		r := newReader(t, f, &ReaderOptions{BlockSize: size, Depth: 1})
+		require.Equal(t, want, r.mem.all.home.own.huge)
+	}
 }

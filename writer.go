@@ -19,7 +19,7 @@ var (
 //
 // The writes in flight end in any order: until Flush or Close has returned without
 // an error, parts of what was written may be in the file and others before them
-// not. The first error is for good: all later calls return it.
+// not. The first error is for good: all later calls return it, up to Reset.
 type Writer struct {
 	f     *File
 	ctx   context.Context // of the writes
@@ -80,11 +80,14 @@ func NewWriter(f *File, opts *WriterOptions) (*Writer, error) {
 	return w, nil
 }
 
-// Reset has w write f, as if NewWriter had made it, closed or not: what is not flushed
-// is dropped, an error forgotten. It waits for what is in flight; the File from before
-// may be closed then. The memory is used again where it is enough, which for many files
-// that are written one after the other saves the system from clearing it for each. After
-// an error w is what it was.
+// Reset has w, which may be the zero value or closed, write f as if NewWriter had made
+// it. Flush before: of what is not flushed full blocks are written, the last one is not,
+// and an error of theirs is forgotten. Reset waits for the writes that are under way,
+// as Close does; the File from before may be closed then.
+//
+// The memory is used again where it is enough, and grows where it is not: for many files
+// that are written one after the other that saves the system from clearing it for each.
+// Close gives it back. After an error w is what it was.
 func (w *Writer) Reset(f *File, opts *WriterOptions) error {
 	if w == nil {
 		return errZeroWriter
@@ -251,7 +254,7 @@ func (w *Writer) write(full fullBlock) {
 	w.fail(err)
 }
 
-var errZeroWriter error = invalidf("writer", "the Writer was not made by NewWriter")
+var errZeroWriter error = invalidf("writer", "the Writer is nil, or was not made by NewWriter or Reset")
 
 // failed is why there is no use in going on.
 func (w *Writer) failed() error {
