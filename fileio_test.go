@@ -1248,6 +1248,49 @@ func TestAbandonedKeepsItsBlocks(t *testing.T) {
 	}
 }
 
+// The kernel lets a Sync fail where the page cache has a page that a direct write is
+// under way on. No write that was given up is such a one.
+func TestSyncBesideAbandonedWrites(t *testing.T) {
+	const size = 1 << 20
+	f := newFile(t, 2*size)
+	f.queue = newQueue(t, 4)
+	buffered := openBufferedFile(t, f.Name())
+	calls := []func(context.Context, *rand.Rand) error{
+		func(ctx context.Context, rnd *rand.Rand) error {
+			b, err := Alloc(64*block, block)
+			if err != nil {
+				return err
+			}
+			defer b.Release()
+			return second(f.WriteBuffer(ctx, b, int64(rnd.IntN(20))*block))
+		},
+		func(ctx context.Context, rnd *rand.Rand) error {
+			return second(f.WriteAtContext(ctx, make([]byte, rnd.IntN(size)), rnd.Int64N(size)))
+		},
+		func(ctx context.Context, rnd *rand.Rand) error { return f.TruncateContext(ctx, rnd.Int64N(2*size)) },
+		func(ctx context.Context, rnd *rand.Rand) error {
+			return second(buffered.WriteAtContext(ctx, make([]byte, rnd.IntN(2*block)), rnd.Int64N(size)))
+		},
+		func(ctx context.Context, _ *rand.Rand) error { return f.SyncContext(ctx) },
+	}
+	var wg sync.WaitGroup
+	for i := range 2 * len(calls) {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(i), 17))
+			for range scaled(1000, 300) {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rnd.IntN(1500))*time.Microsecond)
+				err := calls[i/2](ctx, rnd)
+				cancel()
+				if !errors.Is(err, context.DeadlineExceeded) {
+					assert.NoError(t, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, f.Sync())
+}
+
 // Nobody waits for a read that was given up: it changes nothing.
 func TestAbandonedReadKeepsNothing(t *testing.T) {
 	const size = 1 << 20

@@ -16,7 +16,8 @@ const (
 	// allocate.
 	maxStreamBlock = 1 << 30
 	maxStreamDepth = 1024
-	// hugeStream is from how many bytes on they ask for huge pages, which have 2 MiB.
+	// hugeStream is from how many bytes on they ask for huge pages: that of one, where
+	// pages have 4 KiB.
 	hugeStream = 2 << 20
 )
 
